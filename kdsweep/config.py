@@ -1,0 +1,290 @@
+"""The typed configuration: made once, at the edge, from what Hydra composed.
+
+Every range and cross-field rule is checked in ``__post_init__`` and raises ``UserError`` with
+the key as the user writes it, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdsweep.errors import UserError
+
+
+def _require(ok: bool, key: str, given: object, allowed: str) -> None:
+    if not ok:
+        raise UserError(f"{key}={given}: allowed is {allowed}")
+
+
+def _choice(key: str, given: str, allowed: Sequence[str]) -> None:
+    _require(given in allowed, key, given, "one of " + ", ".join(allowed))
+
+
+def _positive(key: str, value: float) -> None:
+    _require(math.isfinite(value) and value > 0, key, value, "a number above 0")
+
+
+def _non_negative(key: str, value: float) -> None:
+    _require(math.isfinite(value) and value >= 0, key, value, "0 or more")
+
+
+@dataclass(kw_only=True)
+class ViewsConfig:
+    """Random augmentation of a training image; ``padding`` and ``flip`` alone are discrete."""
+
+    padding: int = 4  # pixels of zero padding before the random crop
+    flip: bool = True
+    erase: float = 0.0  # probability of random erasing
+    mixup: float = 0.0  # Beta(mixup, mixup); 0 is off
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.padding <= 16, "data.views.padding", self.padding, "0 to 16")
+        _require(0 <= self.erase <= 1, "data.views.erase", self.erase, "0 to 1")
+        _non_negative("data.views.mixup", self.mixup)
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """A labelled image dataset and how it is split."""
+
+    name: str = "digits"
+    root: str | None = None  # where the files are, or are downloaded to
+    download: bool = True
+    mirror: str | None = None  # URL that replaces the dataset's own
+    image_size: int = 32  # pixels, height and width
+    val_fraction: float = 0.1  # of the training images, stratified by class
+    split_seed: int = 0
+    train_limit: int | None = None  # keep so many training images, for short runs
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+
+    def __post_init__(self) -> None:
+        _choice("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
+        _require(
+            self.name != "imagefolder" or bool(self.root),
+            "data.root",
+            self.root,
+            "a folder that holds train/<class>/* and test/<class>/*",
+        )
+        _require(8 <= self.image_size <= 512, "data.image_size", self.image_size, "8 to 512")
+        _require(
+            0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 up to below 1"
+        )
+        if self.train_limit is not None:
+            _positive("data.train_limit", self.train_limit)
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            _require(len(values) == 3, f"data.{key}", values, "three numbers, one per channel")
+        _require(min(self.std) > 0, "data.std", self.std, "three numbers above 0")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """A model by its registered name."""
+
+    name: str = "cifar_student"
+    width: float = 1.0  # multiplies the channels, in the families that have a width
+    weights: str | None = None  # torchvision's name of pretrained weights, or a local file
+
+    def __post_init__(self) -> None:
+        _positive("pair.*.width", self.width)
+
+
+@dataclass(kw_only=True)
+class PairConfig:
+    """A teacher and the student that it teaches."""
+
+    teacher: ModelConfig = field(default_factory=lambda: ModelConfig(name="cifar_teacher"))
+    student: ModelConfig = field(default_factory=ModelConfig)
+
+
+@dataclass(kw_only=True)
+class DistillConfig:
+    """L = (1 - alpha) * cross-entropy + alpha * sum over ``losses`` of weight * loss.
+
+    Alpha weighs the distillation term (other toolkits' alpha weighs cross-entropy).
+    ``losses`` maps a loss's name to its options, ``weight`` among them.
+    """
+
+    temperature: float = 4.0
+    alpha: float = 0.7
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _positive("distill.temperature", self.temperature)
+        _require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Adam, AdamW or SGD with torch.optim's semantics."""
+
+    name: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9  # SGD
+    nesterov: bool = False  # SGD
+    beta1: float = 0.9  # Adam
+    beta2: float = 0.999  # Adam
+    eps: float = 1e-8  # Adam
+
+    def __post_init__(self) -> None:
+        _choice("train.optimizer.name", self.name, ("adam", "adamw", "sgd"))
+        _positive("train.optimizer.lr", self.lr)
+        _non_negative("train.optimizer.weight_decay", self.weight_decay)
+        for key, value in (
+            ("momentum", self.momentum),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+        ):
+            _require(0 <= value < 1, f"train.optimizer.{key}", value, "0 up to below 1")
+        _positive("train.optimizer.eps", self.eps)
+
+
+@dataclass(kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves over training; epochs may be fractions."""
+
+    name: str = "step"
+    step_size: int = 5  # epochs; step
+    gamma: float = 0.5  # step, multistep
+    milestones: list[float] = field(default_factory=list)  # epochs; multistep
+    warmup_epochs: float = 0.0  # linear from 0, in front of any schedule
+    final_factor: float = 0.0  # cosine, onecycle: last learning rate / base
+    peak_fraction: float = 0.3  # onecycle: where the peak is, as a fraction of training
+    initial_factor: float = 0.04  # onecycle: first learning rate / base
+
+    def __post_init__(self) -> None:
+        _choice("schedule.name", self.name, ("constant", "step", "multistep", "cosine", "onecycle"))
+        _positive("schedule.step_size", self.step_size)
+        _positive("schedule.gamma", self.gamma)
+        _require(
+            self.milestones == sorted(self.milestones),
+            "schedule.milestones",
+            self.milestones,
+            "epochs in rising order",
+        )
+        _non_negative("schedule.warmup_epochs", self.warmup_epochs)
+        _non_negative("schedule.final_factor", self.final_factor)
+        _require(
+            0 < self.peak_fraction < 1,
+            "schedule.peak_fraction",
+            self.peak_fraction,
+            "above 0 and below 1",
+        )
+        _positive("schedule.initial_factor", self.initial_factor)
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """One training loop's settings, the same for teacher, baseline and distilled student."""
+
+    epochs: int = 15
+    batch_size: int = 128
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    clip_norm: float | None = None  # of each member's gradient
+    device: str = "auto"  # auto, cpu, cuda, cuda:N
+    precision: str = "auto"  # auto: bf16 on GPUs, float32 on CPUs
+    channels_last: bool = True
+    threads: int | None = None  # of a CPU; null: one per core
+    fuse: str = "auto"  # how the members of a population are executed
+    bank: bool = True  # bank the teacher's logits where the views are discrete
+
+    def __post_init__(self) -> None:
+        _positive("train.epochs", self.epochs)
+        _positive("train.batch_size", self.batch_size)
+        if self.clip_norm is not None:
+            _positive("train.clip_norm", self.clip_norm)
+        ok = self.device in ("auto", "cpu", "cuda") or self.device.startswith("cuda:")
+        _require(ok, "train.device", self.device, "auto, cpu, cuda or cuda:N")
+        _choice("train.precision", self.precision, ("auto", "float32", "bf16", "float64"))
+        _choice("train.fuse", self.fuse, ("auto", "loop", "grouped", "workers"))
+        if self.threads is not None:
+            _positive("train.threads", self.threads)
+
+
+@dataclass(kw_only=True)
+class TeacherConfig:
+    """Where the teacher comes from: a checkpoint, or training with ``train``'s settings."""
+
+    checkpoint: str | None = None  # safetensors or torch state dict of the user's own
+    seed: int = 0
+    epochs: int | None = None  # null: train.epochs
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            _positive("teacher.epochs", self.epochs)
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Which images a run is judged on.
+
+    ``validation`` is the protocol for every selection. ``published`` keeps no validation images,
+    trains on all and reads the last epoch on test: for reproducing numbers, never for choosing.
+    """
+
+    protocol: str = "validation"
+    test: bool = False  # open test once, after the last epoch
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        _choice("evaluate.protocol", self.protocol, ("validation", "published"))
+        _positive("evaluate.batch_size", self.batch_size)
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    """MLflow: a local SQLite store, a server, or none at all."""
+
+    backend: str = "local"
+    uri: str | None = None
+    experiment: str = "kdsweep"
+
+    def __post_init__(self) -> None:
+        _choice("tracking.backend", self.backend, ("local", "server", "none"))
+        _require(
+            self.backend != "server" or bool(self.uri),
+            "tracking.uri",
+            self.uri,
+            "the server's address, such as http://127.0.0.1:5000",
+        )
+
+
+@dataclass(kw_only=True)
+class Config:
+    """One experiment: a teacher, a student, a dataset, a loss, a schedule and its seeds."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    pair: PairConfig = field(default_factory=PairConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = 0  # first seed
+    seeds: int = 1  # how many, counted up from ``seed``
+    root: str = "mlruns"  # everything that a run writes
+    study: str | None = None  # names the Optuna study; null: named after what is swept
+    trial: int | None = None  # set by the sweeper
+
+    def __post_init__(self) -> None:
+        _positive("seeds", self.seeds)
+        _non_negative("seed", self.seed)
+        published = self.evaluate.protocol == "published"
+        _require(
+            published or self.data.val_fraction > 0,
+            "data.val_fraction",
+            self.data.val_fraction,
+            "above 0, unless evaluate.protocol=published",
+        )
+        _require(
+            not published or self.data.val_fraction == 0,
+            "data.val_fraction",
+            self.data.val_fraction,
+            "0 with evaluate.protocol=published, which trains on every image",
+        )

@@ -1,0 +1,19 @@
+"""The two ways in which kdsweep ends early, and their exit statuses."""
+
+
+class KdsweepError(Exception):
+    """An end that the user is told of in one line: what was given, what is allowed, how to mend it."""
+
+    exit_status = 1
+
+
+class UserError(KdsweepError):
+    """The request can't be met as it was made; nothing was trained and nothing was written."""
+
+    exit_status = 2
+
+
+class TrainingError(KdsweepError):
+    """A training run that was rightly asked for could not be finished."""
+
+    exit_status = 1
