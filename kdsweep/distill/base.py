@@ -1,0 +1,180 @@
+"""What every distillation loss is made of: its inputs, its options and its learnable parts.
+
+A tensor for N members has the member axis first; one that all members share may have 1 in its
+place (the teacher's, when every member sees the same batch).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # tap -> shape of one image's feature
+Structure: TypeAlias = bool | int | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a network says of a batch.
+
+    Attributes:
+        logits: [N, B, K].
+        features: [N, B, ...] by tap. A tap is a layer's dotted name for what it puts out, or
+            that name and ``:input`` for what goes into it.
+    """
+
+    logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """All that a loss is given beside its hyperparameters; see ``Loss.__call__``."""
+
+    student: Outputs
+    teacher: Outputs | None
+    labels: Tensor
+    epoch: float
+    index: Tensor | None
+    state: nn.Module | None
+
+
+class Loss(ABC):
+    """A distillation loss: maps outputs to one value per member. It holds no tensors.
+
+    Attributes:
+        name: as in ``distill.losses.<name>``.
+        defaults: numeric options, ``weight`` among them; each is a hyperparameter that may
+            differ between members trained together. A published weight is relative to
+            cross-entropy: (1 - alpha) * CE + alpha * weight * loss is "CE 1, loss w" at alpha
+            0.5, up to a common factor of one half, and "CE 0.1, loss w" at alpha 0.9.
+        positive: the numeric options that must be above 0 (the others: 0 or more).
+        fractions: the numeric options that must be above 0 and below 1.
+        structure: options that all members trained together share: switches, sizes, layers.
+        needs_teacher: whether ``teacher`` may be None.
+        uses_temperature: whether ``distill.temperature`` matters to it. Such a loss also takes
+            a ``temperature`` of its own, which then replaces the shared one.
+        uses_labels: whether labels matter, so that mixed images need both of theirs.
+        uses_index: whether it wants ``index`` and ``state``; undefined for mixed images.
+        fusable: whether members can be trained as one network.
+        why_not_fused: the reason, for the user, where they can't.
+        values: this loss's numeric options, as the user gave them or by default.
+        student_taps: the student's layers whose outputs are needed.
+        teacher_taps: the teacher's, in the same order.
+    """
+
+    name: ClassVar[str]
+    defaults: ClassVar[Mapping[str, float]]
+    positive: ClassVar[tuple[str, ...]] = ()
+    fractions: ClassVar[tuple[str, ...]] = ()
+    structure: ClassVar[Mapping[str, Structure]] = {}
+    needs_teacher: ClassVar[bool] = True
+    uses_temperature: ClassVar[bool] = False
+    uses_labels: ClassVar[bool] = False
+    uses_index: ClassVar[bool] = False
+    fusable: ClassVar[bool] = True
+    why_not_fused: ClassVar[str] = ""
+
+    student_taps: tuple[str, ...] = ()
+    teacher_taps: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        values: Mapping[str, float],
+        structure: Mapping[str, Structure],
+        student: nn.Module,
+        teacher: nn.Module | None,
+    ) -> None:
+        self.values = {**self.defaults, **values}
+        self.options = {**self.structure, **structure}
+
+    def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
+        """Learnable parts that stand between a tapped feature and this loss.
+
+        Keys are ``adapter_key("student", tap)`` and ``adapter_key("teacher", tap)``; a tap
+        without an entry reaches the loss as it is. They are drawn from torch's global generator,
+        belong to each member, and are trained, clipped, checkpointed and counted with it (those
+        on the teacher's side too). They are made of layers that have a grouped form.
+
+        Args:
+            student_shapes: of one image's feature, by tap: (C, H, W) or (D,).
+            teacher_shapes: the same of the teacher's.
+        """
+        return nn.ModuleDict()
+
+    def create_state(
+        self, labels: Tensor, seeds: Tensor, *, dtype: torch.dtype = torch.float32
+    ) -> nn.Module | None:
+        """What the loss remembers beyond a batch, as buffers; None where it remembers nothing.
+
+        Args:
+            labels: of all training images, int64 [n], on the device of the state.
+            seeds: of the members [N].
+            dtype: of the features that the loss will see.
+        """
+        return None
+
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        h: Mapping[str, Tensor],
+        *,
+        epoch: float,
+        index: Tensor | None = None,
+        state: nn.Module | None = None,
+    ) -> Tensor:
+        """The loss of each member [N], a mean over the batch.
+
+        Args:
+            student: its outputs, features behind their adapters.
+            teacher: the same of the teacher, detached.
+            labels: int64 [N, B].
+            h: ``temperature`` and this loss's options by name, each [N].
+            epoch: epochs trained so far, with fraction.
+            index: of the images in the training set, int64 [N, B].
+            state: what ``create_state`` made; the call may update it.
+        """
+        batch = Batch(
+            student=student, teacher=teacher, labels=labels, epoch=epoch, index=index, state=state
+        )
+        return self.compute(batch, h)
+
+    @abstractmethod
+    def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
+        """The loss [N]: what each kind of loss defines."""
+
+
+def adapter_key(side: str, tap: str) -> str:
+    """Where ``adapters()`` keeps the module of a tap (module names can't hold dots)."""
+    return f"{side}/{tap.replace('.', '/')}"
+
+
+def classes(model: nn.Module) -> int:
+    """How many classes a registered model tells apart."""
+    layer = model.get_submodule(str(model.classifier))
+    assert isinstance(layer, nn.Linear)
+    return layer.out_features
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision raised to float32; float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def per_image(value: Tensor) -> Tensor:
+    """A hyperparameter [*] as [*, 1, 1], to meet logits [*, B, K]."""
+    return value[..., None, None]
+
+
+def epoch_number(epoch: float) -> int:
+    """The epoch in progress counted from 1, as published code counts its warm-ups."""
+    return math.floor(epoch) + 1
