@@ -1,0 +1,136 @@
+"""Two pictures of the difference from the baseline: over two axes, and with its intervals."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from kdsweep.report import series
+from kdsweep.report.data import COMPLETE, Sweep
+from kdsweep.report.series import Grid
+from kdsweep.report.style import COLOURS, MARKERS, new_figure, styled
+from kdsweep.report.table import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _limit(found: Grid, at_least: float) -> float:
+    """Half the colour scale, so that 0 is in its middle."""
+    sizes = [abs(v) for row in found.difference for v in row if math.isfinite(v)]
+    return max([at_least, *sizes])
+
+
+def difference_map(sweep: Sweep) -> Figure:
+    """Mean difference from the baseline over two swept numbers; white is no difference."""
+    from matplotlib.patches import Rectangle
+
+    found = series.grid(sweep)
+    assert found is not None
+    limit = _limit(found, sweep.equivalence)
+    rows, columns = len(found.y), len(found.x)
+    with styled():
+        figure, (axes,) = new_figure(2.6 + 0.82 * columns, 1.7 + 0.55 * rows)
+        image = axes.imshow(
+            found.difference,
+            cmap="RdBu" if sweep.maximize else "RdBu_r",  # blue is better
+            vmin=-limit,
+            vmax=limit,
+            origin="lower",
+            aspect="auto",
+        )
+        for i in range(rows):
+            for j in range(columns):
+                state, value = found.state[i][j], found.difference[i][j]
+                if state != COMPLETE:
+                    hatch = "////" if state else ""
+                    axes.add_patch(
+                        Rectangle(
+                            (j - 0.5, i - 0.5), 1, 1, fc="#F0F0F0", ec="#C0C0C0", hatch=hatch, lw=0
+                        )
+                    )
+                text = state
+                if state == COMPLETE and math.isfinite(value):
+                    text = f"{number(value, sweep.decimals, signed=True)}\nn={found.n[i][j]}"
+                dark = state == COMPLETE and abs(value) > 0.6 * limit
+                axes.text(
+                    j,
+                    i,
+                    text,
+                    ha="center",
+                    va="center",
+                    size=8.5,
+                    color="white" if dark else "black",
+                    bbox={"fc": "#F0F0F0", "ec": "none", "pad": 1}
+                    if state not in ("", COMPLETE)
+                    else None,
+                )
+        if found.best is not None:
+            i, j = found.best
+            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, lw=2))
+        axes.set_xticks(range(columns), [f"{x:g}" for x in found.x])
+        axes.set_yticks(range(rows), [f"{y:g}" for y in found.y])
+        axes.set_xlabel(found.x_key)
+        axes.set_ylabel(found.y_key)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.set_title(f"{sweep.objective}: difference from the baseline\n(framed: the best mean)")
+        bar = figure.colorbar(
+            image,
+            ax=axes,
+            label=f"{sweep.difference_unit} (blue is better)",
+            pad=0.02,
+            shrink=min(1.0, 8 / rows),
+        )
+        bar.outline.set_visible(False)
+    return figure
+
+
+def forest_plot(sweep: Sweep) -> Figure:
+    """Each cell's difference with its simultaneous interval, and the band of no difference."""
+    lines = series.forest(sweep)
+    assert lines is not None
+    with styled():
+        figure, (axes,) = new_figure(8, 1.5 + 0.25 * len(lines))
+        band = sweep.equivalence
+        axes.axvspan(-band, band, color=COLOURS["equivalent"], alpha=0.12, lw=0)
+        axes.axvline(0, color="black", lw=0.8)
+        seen: set[str] = set()
+        for i, line in enumerate(lines):
+            v = line.verdict
+            axes.errorbar(
+                v.difference,
+                i,
+                xerr=[[v.difference - v.low], [v.high - v.difference]],
+                fmt=MARKERS[v.word],
+                color=COLOURS[v.word],
+                ms=5,
+                capsize=2.5,
+                lw=1.3,
+                label="_nolegend_" if v.word in seen else v.word,
+            )
+            seen.add(v.word)
+        handles, labels = axes.get_legend_handles_labels()
+        order = sorted(range(len(labels)), key=lambda k: list(MARKERS).index(labels[k]))
+        axes.set_yticks(
+            range(len(lines)),
+            [f"{line.label} *" if line.role == "best" else line.label for line in lines],
+        )
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(
+            f"difference from the baseline, {sweep.difference_unit} "
+            f"(95 % simultaneous intervals; band: ± {band:g})"
+        )
+        without = len(sweep.cells) - len(lines)
+        axes.set_title(
+            f"{sweep.objective}: is it more than luck?"
+            + (f" ({without} of {len(sweep.cells)} cells have no verdict)" if without else "")
+        )
+        figure.legend(
+            [handles[k] for k in order],
+            [labels[k] for k in order],
+            loc="outside lower center",
+            ncols=4,
+        )
+    return figure

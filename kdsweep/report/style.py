@@ -1,0 +1,56 @@
+"""How every picture looks: one colour for each role, told apart by all eyes (Okabe and Ito)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+COLOURS = {
+    "teacher": "#0072B2",
+    "baseline": "#4D4D4D",
+    "distilled": "#E69F00",
+    "best": "#D55E00",
+    "positive": "#0072B2",
+    "negative": "#D55E00",
+    "equivalent": "#009E73",
+    "inconclusive": "#808080",
+}
+MARKERS = {"positive": "^", "equivalent": "s", "inconclusive": "o", "negative": "v"}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The settings, for the figures made inside and for nobody else's."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(
+        {
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "figure.constrained_layout.use": True,
+            "font.size": 9.5,
+            "grid.color": "#E3E3E3",
+            "legend.frameon": False,
+            "text.parse_math": False,  # a dollar sign in a label is a dollar sign
+        }
+    ):
+        yield
+
+
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure, in inches, that belongs to no window and to no global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    axes = figure.subplots(1, columns, squeeze=False)
+    return figure, list(axes[0])

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from kdsweep.report import series
+from tests.report.sweeps import curve, grid_sweep, judged, temperatures
+
+
+def test_accuracy_bars() -> None:
+    bars = series.accuracy_bars(temperatures())
+    assert bars is not None
+    assert [(bar.role, bar.remark) for bar in bars] == [
+        ("teacher", ""),
+        ("baseline", ""),
+        ("distilled", ""),
+        ("best", ""),
+        ("distilled", "failed, n = 1/2"),
+        ("distilled", "pruned, n = 0"),
+    ]
+    assert [bar.value for bar in bars[:5]] == [83.13, 72.0, 72.0, 73.0, 74.25]
+    assert math.isnan(bars[5].value)
+    assert [bar.sd for bar in bars[1:4]] == pytest.approx([1.0, math.sqrt(2), math.sqrt(0.5)])
+
+
+def test_cost_bars_are_of_networks_not_of_cells() -> None:
+    sweep = temperatures()
+    sizes = series.size_bars(sweep)
+    assert sizes is not None
+    assert [(bar.role, bar.value) for bar in sizes] == [("teacher", 17.81), ("baseline", 0.41)]
+    wide = replace(sweep.cells[1], size_mib=1.5, parameters=400_000)
+    sweep = replace(sweep, cells=(sweep.cells[0], wide))
+    parameters = series.parameter_bars(sweep)
+    assert parameters is not None
+    assert [(bar.role, bar.value) for bar in parameters] == [
+        ("teacher", 4_664_970),
+        ("baseline", 106_826),
+        ("best", 400_000),
+    ]
+    times = series.latency_bars(sweep)
+    assert times is not None
+    assert [bar.value for bar in times] == [111.29, 27.76]
+    assert series.latency_bars(replace(sweep, teacher=None, baseline=None)) is None
+
+
+def test_learning_curves_average_the_seeds_that_ended() -> None:
+    lines = series.learning_curves(temperatures(), "val_accuracy")
+    assert lines is not None
+    assert [line.role for line in lines] == [
+        "teacher",
+        "baseline",
+        "distilled",
+        "best",
+        "distilled",
+    ]
+    first, failed = lines[2], lines[4]
+    assert (first.epochs, first.mean) == ((1, 2), (52.0, 72.0))
+    assert first.sd == pytest.approx((math.sqrt(8), math.sqrt(2)))
+    assert failed.mean == (55.0, 74.25)  # without the seed that diverged
+    assert all(math.isnan(sd) for sd in failed.sd)
+    assert series.learning_curves(temperatures(), "val_nll") is None
+
+
+def test_learning_curves_stop_where_a_seed_stops() -> None:
+    sweep = temperatures()
+    cell = replace(sweep.cells[0], curve={0: curve(50.0, 71.0, 75.0), 1: curve(54.0, 73.0)})
+    lines = series.learning_curves(replace(sweep, cells=(cell,)), "val_accuracy")
+    assert lines is not None
+    assert lines[-1].epochs == (1, 2)
+
+
+def test_difference_curves_are_taken_epoch_by_epoch() -> None:
+    lines = series.difference_curves(temperatures(), "val_accuracy")
+    assert lines is not None
+    assert [(line.label, line.mean) for line in lines] == [
+        ("T=1", (0.0, 0.0)),  # 52 - 52, 72 - 72
+        ("T=2", (0.0, 1.0)),
+        ("T=3", (3.0, 2.25)),
+    ]
+    assert series.difference_curves(replace(temperatures(), baseline=None), "val_accuracy") is None
+
+
+def test_points_take_the_students_size_unless_they_have_their_own() -> None:
+    sweep = temperatures()
+    wide = replace(sweep.cells[0], size_mib=1.5)
+    points = series.accuracy_against_size(replace(sweep, cells=(wide, *sweep.cells[1:])))
+    assert points is not None
+    assert [(p.label, p.size_mib, p.accuracy, p.named) for p in points] == [
+        ("teacher", 17.81, 83.13, True),
+        ("baseline student", 0.41, 72.0, True),
+        ("T=1", 1.5, 72.0, True),
+        ("T=2", 0.41, 73.0, True),
+        ("T=3", 0.41, 74.25, False),
+    ]
+
+
+def test_grid_is_sorted_and_knows_its_gaps() -> None:
+    found = series.grid(grid_sweep())
+    assert found is not None
+    assert (found.x_key, found.y_key) == ("distill.temperature", "distill.alpha")
+    assert (found.x, found.y) == ((1.0, 2.0, 4.0), (0.25, 0.5))
+    assert math.isnan(found.difference[0][0])
+    assert found.difference[0][1:] == (0.25, 0.75)
+    assert found.difference[1] == (-0.25, 0.0, 0.5)
+    assert found.n == ((0, 2, 2), (2, 2, 2))
+    assert found.state == (("", "complete", "complete"), ("complete",) * 3)
+    assert found.best == (0, 2)
+
+
+def test_a_long_first_axis_goes_down() -> None:
+    sweep = grid_sweep()
+    cell = sweep.cells[0]
+    cells = tuple(
+        replace(cell, values={"distill.temperature": t, "distill.alpha": a})
+        for t in range(1, 12)
+        for a in (0.1, 0.9)
+    )
+    found = series.grid(replace(sweep, cells=cells))
+    assert found is not None
+    assert (found.x_key, len(found.y)) == ("distill.alpha", 11)
+
+
+def test_grid_prefers_the_complete_of_two_cells_in_one_place() -> None:
+    sweep = grid_sweep()
+    failed = replace(sweep.cells[0], state="failed")
+    found = series.grid(replace(sweep, cells=(failed, *sweep.cells)))
+    assert found is not None
+    assert "failed" not in found.state[1]
+
+
+@pytest.mark.parametrize("case", ["one axis", "three axes", "words", "sparse", "no baseline"])
+def test_no_grid(case: str) -> None:
+    sweep = grid_sweep()
+    cells = list(sweep.cells)
+    if case == "one axis":
+        cells = [c for c in cells if c.values["distill.alpha"] == 0.5]
+    elif case == "three axes":
+        cells[0] = replace(cells[0], values={**cells[0].values, "seeds": 3})
+    elif case == "words":
+        cells = [
+            replace(c, values={**c.values, "distill.alpha": f"a{c.values['distill.alpha']}"})
+            for c in cells
+        ]
+    elif case == "sparse":
+        cells = [replace(cells[0], values={"a": i, "b": i}) for i in range(5)]
+    baseline = None if case == "no baseline" else sweep.baseline
+    assert series.grid(replace(sweep, cells=tuple(cells), baseline=baseline)) is None
+
+
+def test_forest_holds_the_cells_with_a_verdict() -> None:
+    lines = series.forest(judged())
+    assert lines is not None
+    assert [(line.label, line.role, line.verdict.word) for line in lines] == [
+        ("T=1", "distilled", "negative"),
+        ("T=2", "best", "positive"),
+    ]
+    assert series.forest(temperatures()) is None
