@@ -1,0 +1,119 @@
+"""What the tracker asks of MLflow's client, within MLflow's limits on one call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from kdsweep.tracking.base import DatasetInfo
+from kdsweep.tracking.params import MAX_TAG, clip, key_name, spell
+from kdsweep.tracking.writer import Point
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_IN_A_CALL = 100  # params or tags
+_DIGEST = 36  # characters
+
+
+def create_run(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, object],
+    *,
+    start_ms: int | None,
+) -> str:
+    """Create a run and return its id."""
+    run = client.create_run(experiment, start_time=start_ms, run_name=name, tags=_clipped(tags))
+    return str(run.info.run_id)
+
+
+def log_points(client: MlflowClient, run: str, points: list[Point]) -> None:
+    """Log metrics, at most 1000."""
+    from mlflow.entities import Metric
+
+    client.log_batch(run, [Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points])
+
+
+def set_tags(client: MlflowClient, run: str, tags: Mapping[str, object]) -> None:
+    """Set any number of tags."""
+    from mlflow.entities import RunTag
+
+    for chunk in _chunks(_clipped(tags)):
+        client.log_batch(run, tags=[RunTag(key, value) for key, value in chunk])
+
+
+def log_params(client: MlflowClient, run: str, params: Mapping[str, str]) -> None:
+    """Log any number of flat parameters."""
+    from mlflow.entities import Param
+
+    for chunk in _chunks(params):
+        client.log_batch(run, params=[Param(key, value) for key, value in chunk])
+
+
+def log_dataset(client: MlflowClient, run: str, info: DatasetInfo) -> None:
+    """Make a dataset an input of a run; the whole digest is in its profile."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    kind, key = ("http", "url") if info.source.startswith("http") else ("local", "uri")
+    dataset = Dataset(
+        name=info.name,
+        digest=info.digest[:_DIGEST],
+        source_type=kind,
+        source=json.dumps({key: info.source}),
+        profile=json.dumps(
+            {
+                "num_rows": info.n_train + info.n_val + info.n_test,
+                "train": info.n_train,
+                "val": info.n_val,
+                "test": info.n_test,
+                "split": info.split,
+                "sha256": info.digest,
+            }
+        ),
+    )
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", info.context)])]
+    try:
+        client.log_inputs(run, inputs)
+    except MlflowException:  # of two first runs with a new dataset, one is too late to add it
+        client.log_inputs(run, inputs)
+
+
+def search(client: MlflowClient, experiment: str, *conditions: str) -> list[Run]:
+    """All runs that meet the conditions, oldest first."""
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment],
+            filter_string=" and ".join(conditions),
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def last_sign(client: MlflowClient, run: Run) -> int:
+    """When a run last logged a metric, or started, in ms."""
+    times = [run.info.start_time]
+    for key in islice(run.data.metrics, 1):
+        times += [metric.timestamp for metric in client.get_metric_history(run.info.run_id, key)]
+    return int(max(times))
+
+
+def _chunks(items: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:
+    left = iter(items.items())
+    while chunk := list(islice(left, _IN_A_CALL)):
+        yield chunk
+
+
+def _clipped(tags: Mapping[str, object]) -> dict[str, str]:
+    return {key_name(key): clip(spell(value), MAX_TAG) for key, value in tags.items()}

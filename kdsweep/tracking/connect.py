@@ -1,0 +1,195 @@
+"""Opens a store with MLflow, quietly, and tells in one line why that can't be done."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from kdsweep.errors import KdsweepError, UserError
+from kdsweep.tracking import database
+from kdsweep.tracking.links import hide_password
+from kdsweep.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LOCK_S = 300.0  # how long another process's set-up of the same store is waited for
+SERVER_S = 10  # for a server's first answer
+
+_log = logging.getLogger(__name__)
+
+
+def quieten() -> None:
+    """Keep MLflow from sending telemetry and from printing; to be called before its import.
+
+    What a user has set in the environment stays as it is.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # A server that is away is asked five times within 30 s, not eight times within four minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    # It prints a traceback of each error that it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def told(error: type[KdsweepError], store: Store, doing: str = "") -> Iterator[None]:
+    """Turn whatever a store raises into one line of our own."""
+    try:
+        yield
+    except KdsweepError:
+        raise
+    except Exception as cause:
+        where = f"{store.origin}: {doing}: " if doing else f"{store.origin}: "
+        raise error(where + database.reason(_text(cause), store.database)) from cause
+
+
+def _text(cause: Exception) -> str:
+    if isinstance(cause, ModuleNotFoundError):
+        return f"a database driver is missing ({cause}); install it (PostgreSQL: psycopg2-binary)"
+    if isinstance(cause, OSError) and cause.filename is not None:
+        return f"{cause.filename}: {cause.strerror}; choose a folder that can be written"
+    return str(cause) or type(cause).__name__
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Hold the store's lock, which one process of this root has at a time."""
+    from filelock import FileLock, Timeout
+
+    store.lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(store.lock, timeout=LOCK_S):
+            yield
+    except Timeout as error:
+        raise UserError(
+            f"{store.origin}: another process has been holding {store.lock} for {LOCK_S:.0f} s; "
+            "end it, or choose another folder"
+        ) from error
+
+
+def connect(store: Store) -> tuple[MlflowClient, str]:
+    """Open the store for writing and return MLflow's client with the experiment's id.
+
+    Makes what is missing: the folder, the SQLite file, the experiment with its own absolute
+    folder of artefacts.
+
+    Raises:
+        UserError: The store can't be created, reached or written.
+    """
+    with told(UserError, store), locked(store), warnings.catch_warnings():
+        # MLflow's own, of options that SQLAlchemy means to drop.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if store.database is not None and not database.check(store.database, store.origin):
+            _write_something(store.database.parent)
+            quieten()
+            assert store.artifacts is not None
+            database.create(store.database, store.artifacts)
+        quieten()
+        from mlflow import MlflowClient
+
+        if store.database is None and store.artifacts is not None:
+            database.reach(store.uri)
+        with _impatient(store):
+            client = MlflowClient(store.uri, store.uri)
+            experiment_id, files = _experiment(client, store)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            client.set_experiment_tag(experiment_id, "kdsweep.opened", now)  # proves it writable
+        if files is not None:
+            _write_something(files)
+    _log.info(
+        "Runs go to %s (chosen by %s), experiment %s",
+        hide_password(store.uri),
+        store.origin.partition("=")[0],
+        store.experiment,
+    )
+    return client, experiment_id
+
+
+@contextmanager
+def _impatient(store: Store) -> Iterator[None]:
+    """Ask a server once, for a short time; its silence is a user's error and not an outage."""
+    if store.artifacts is not None:
+        yield
+        return
+    limits = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SERVER_S),
+    }
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
+    try:
+        yield
+    except KdsweepError:
+        raise
+    except Exception as cause:
+        raise UserError(
+            f"{store.origin}: nothing there answers as an MLflow server does "
+            f"({_text(cause).splitlines()[0]}); start it, mend the address, or use tracking=local"
+        ) from cause
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:
+    """The experiment's id and, where it is on this machine, its folder of artefacts."""
+    experiment = client.get_experiment_by_name(store.experiment)
+    if experiment is None:
+        location = None if store.artifacts is None else str(store.artifacts)
+        try:
+            client.create_experiment(store.experiment, artifact_location=location)
+        except Exception:  # another host may have been faster
+            if client.get_experiment_by_name(store.experiment) is None:
+                raise
+        experiment = client.get_experiment_by_name(store.experiment)
+        assert experiment is not None
+    if experiment.lifecycle_stage != "active":
+        raise UserError(
+            f"tracking.experiment={store.experiment}: it was deleted in MLflow; choose another "
+            f"name, or restore it (`mlflow experiments restore -x {experiment.experiment_id}`)"
+        )
+    files = _local_path(experiment.artifact_location)
+    if files is not None and store.artifacts not in (None, files):
+        _log.warning(
+            "Artefacts go to %s, where experiment %s was made to keep them",
+            files,
+            store.experiment,
+        )
+    return experiment.experiment_id, files
+
+
+def _local_path(location: str) -> Path | None:
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return None if parts.scheme else Path(location)
+
+
+def _write_something(folder: Path) -> None:
+    """Prove that a folder can be written and its disk is not full.
+
+    Raises:
+        OSError: It can't, or it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 65536)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # of a full disk, which names no file
+        raise OSError(error.errno, error.strerror, str(folder)) from error

@@ -1,0 +1,54 @@
+"""What the user copies: the command that opens the store, the address that compares runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
+
+
+def hide_password(uri: str) -> str:
+    """The address with its password, if any, replaced by ``***``."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def compare_url(base: str, runs: Sequence[str], experiments: Sequence[str]) -> str:
+    """The page of MLflow's UI at ``base`` that compares runs."""
+    query = "&".join(
+        f"{key}={quote(json.dumps(list(ids), separators=(',', ':')), safe='')}"
+        for key, ids in (("runs", runs), ("experiments", experiments))
+    )
+    return f"{base.rstrip('/')}/#/compare-runs?{query}"
+
+
+def ui_command(uri: str, database: Path | None) -> str:
+    """The shell command that opens a store, to be run in the present working directory.
+
+    A server is its own UI, so it is opened in a browser.
+    """
+    if uri.startswith(("http://", "https://")):
+        return f"{_program('python')} -m webbrowser {shlex.quote(hide_password(uri))}"
+    if database is not None:
+        here = Path.cwd()
+        shown = database.relative_to(here) if database.is_relative_to(here) else database
+        uri = f"sqlite:///{shown.as_posix()}"
+    program = _program("mlflow", f"{_program('python')} -m mlflow")
+    return f"{program} ui --workers 1 --backend-store-uri {shlex.quote(hide_password(uri))}"
+
+
+def _program(name: str, otherwise: str | None = None) -> str:
+    """``name`` where the shell finds it beside this very interpreter."""
+    found = shutil.which(name)
+    if found is not None and Path(found).parent == Path(sys.executable).parent:
+        return name
+    return otherwise or shlex.quote(sys.executable)

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdsweep.config import Config, TrackingConfig
+from kdsweep.errors import UserError
+from kdsweep.tracking import DatasetInfo, Status, Tracker, TrackingError, create_tracker, flatten
+from tests.tracking.test_connect import full_disk
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIGITS = DatasetInfo(
+    name="digits",
+    digest="0123456789abcdef" * 4,
+    source="/data/digits",
+    n_train=1297,
+    n_val=144,
+    n_test=356,
+    split="split_seed=0",
+)
+
+
+def open_run(tracker: Tracker, name: str = "a run", parent: str | None = None) -> str:
+    return tracker.open_run(name, parent=parent, params={}, tags={"kdsweep.study": "s"})
+
+
+def test_a_sweep_reads_back_with_mlflows_own_client(
+    tracker: Tracker, client: MlflowClient, tmp_path: Path
+) -> None:
+    weights = tmp_path / "student.safetensors"
+    weights.write_bytes(b"\0\1" * 500)
+    sweep = tracker.open_sweep("temperatures", params={"cells": 2}, tags={"device": "cpu"})
+    runs = []
+    for temperature in (1.0, 4.0):
+        run = tracker.open_run(
+            f"T={temperature:g}",
+            parent=sweep,
+            params={"distill": {"temperature": temperature}},
+            tags={"kdsweep.seed": "0"},
+            dataset=DIGITS,
+        )
+        for epoch in (1, 2, 3):
+            metrics = {"train_loss": 1 / epoch, "val_accuracy": 10.0 * epoch + temperature}
+            tracker.log_epoch(run, metrics, epoch=epoch)
+        tracker.log_metrics(run, {"latency_ms": 0.123456789012345})
+        tracker.log_file(run, weights, "checkpoint")
+        tracker.log_text(run, "seed: 0\n", "config/config.yaml")
+        tracker.set_tags(run, {"kdsweep.loss": "hinton"})
+        tracker.close(run, "finished")
+        runs.append(run)
+    tracker.close(sweep, "finished")
+
+    experiment = client.get_experiment_by_name("kdsweep")
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.mlflow.parentRunId = '{sweep}' and params.distill.temperature = '4.0'",
+    )
+    assert [run.info.run_id for run in found] == [runs[1]]
+    (run,) = found
+    assert (run.info.run_name, run.info.status) == ("T=4", "FINISHED")
+    assert run.info.end_time >= run.info.start_time
+    assert run.data.metrics == {
+        "train_loss": 1 / 3,
+        "val_accuracy": 34.0,
+        "latency_ms": 0.123456789012345,
+    }
+    history = client.get_metric_history(runs[1], "val_accuracy")
+    assert [(m.step, m.value) for m in history] == [(1, 14.0), (2, 24.0), (3, 34.0)]
+    tags = run.data.tags
+    assert tags["kdsweep.study"] == "temperatures"
+    assert tags["kdsweep.state"] == "finished"
+    assert (tags["kdsweep.seed"], tags["kdsweep.loss"]) == ("0", "hinton")
+    (entered,) = run.inputs.dataset_inputs
+    assert entered.dataset.name == "digits"
+    assert DIGITS.digest.startswith(entered.dataset.digest)
+    assert DIGITS.digest in entered.dataset.profile
+    assert '"num_rows": 1797' in entered.dataset.profile
+    assert [(t.key, t.value) for t in entered.tags] == [("mlflow.data.context", "training")]
+    files = [file.path for file in client.list_artifacts(runs[1], "checkpoint")]
+    assert files == ["checkpoint/student.safetensors"]
+    for name, content in (
+        ("checkpoint/student.safetensors", weights.read_bytes()),
+        ("config/config.yaml", b"seed: 0\n"),
+    ):
+        assert Path(client.download_artifacts(runs[1], name)).read_bytes() == content
+    parent = client.get_run(sweep)
+    assert (parent.info.run_name, parent.info.status) == ("temperatures", "FINISHED")
+    assert parent.data.params == {"cells": "2"}
+    assert parent.data.tags["device"] == "cpu"
+
+
+def test_artefacts_lie_under_the_root(tracker: Tracker, root: Path) -> None:
+    run = open_run(tracker)
+    tracker.log_text(run, "text", "a/b.txt")
+    assert (root / "artifacts" / run / "artifacts" / "a" / "b.txt").read_text() == "text"
+
+
+def test_the_whole_configuration_is_logged(tracker: Tracker, client: MlflowClient) -> None:
+    many = {f"option{n:03}": n for n in range(250)}
+    run = tracker.open_run(
+        "a", parent=None, params={"config": Config(), "long": "x" * 9000, **many}, tags={}
+    )
+    params = client.get_run(run).data.params
+    assert params == flatten({"config": Config(), "long": "x" * 9000, **many})
+    assert params["config.train.optimizer.lr"] == "0.001"
+    assert params["long"] == "x" * 5999 + "…"
+
+
+def test_long_tags_are_cut(tracker: Tracker, client: MlflowClient) -> None:
+    run = tracker.open_run("a", parent=None, params={}, tags={"note": "y" * 9000})
+    assert client.get_run(run).data.tags["note"] == "y" * 7999 + "…"
+
+
+def test_values_that_are_no_numbers_are_kept(tracker: Tracker, client: MlflowClient) -> None:
+    run = open_run(tracker)
+    tracker.log_epoch(run, {"loss": 2.5, "norm": 1.0}, epoch=1)
+    tracker.log_epoch(run, {"loss": math.nan, "norm": math.inf}, epoch=2)
+    tracker.close(run, "failed", reason="the loss is not a number in epoch 2")
+    loss = [m.value for m in client.get_metric_history(run, "loss")]
+    assert loss[0] == 2.5
+    assert math.isnan(loss[1])
+    assert client.get_metric_history(run, "norm")[1].value > 1e308  # how MLflow keeps infinity
+    read = client.get_run(run)
+    assert read.info.status == "FAILED"
+    assert read.data.tags["kdsweep.reason"] == "the loss is not a number in epoch 2"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("finished", "FINISHED"),
+        ("failed", "FAILED"),
+        ("killed", "KILLED"),
+        ("pruned", "KILLED"),
+    ],
+)
+def test_how_a_run_ends(
+    tracker: Tracker, client: MlflowClient, status: Status, expected: str
+) -> None:
+    run = tracker.open_run("a", parent=None, params={}, tags={}, start_ms=1000)
+    tracker.close(run, status, end_ms=5000)
+    read = client.get_run(run)
+    assert (read.info.status, read.data.tags["kdsweep.state"]) == (expected, status)
+    assert (read.info.start_time, read.info.end_time) == (1000, 5000)
+
+
+def test_a_found_curve_goes_in_few_calls(
+    tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient as Client
+
+    calls: list[int] = []
+    log_batch = Client.log_batch
+
+    def counted(self: Client, run: str, metrics: list[object] = [], **rest: object) -> None:  # noqa: B006
+        calls.append(len(metrics))
+        log_batch(self, run, metrics, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Client, "log_batch", counted)
+    run = open_run(tracker)
+    calls.clear()
+    curve = [{f"metric{k}": epoch + k / 10 for k in range(10)} for epoch in range(1, 241)]
+    tracker.log_history(run, curve)
+    tracker.flush()
+    assert calls == [1000, 1000, 400]
+    history = client.get_metric_history(run, "metric3")
+    assert [(m.step, m.value) for m in history] == [(e, e + 0.3) for e in range(1, 241)]
+
+
+def test_one_call_for_each_run_and_epoch(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient as Client
+
+    calls: list[tuple[str, int]] = []
+
+    def counted(self: Client, run: str, metrics: list[object]) -> None:
+        calls.append((run, len(metrics)))
+
+    runs = [open_run(tracker, name) for name in "ab"]
+    monkeypatch.setattr(Client, "log_batch", counted)
+    for epoch in (1, 2):
+        for run in runs:
+            tracker.log_epoch(run, dict.fromkeys("uvwxyz", 1.0), epoch=epoch)
+        tracker.flush()
+    assert calls == [(run, 6) for _ in range(2) for run in runs]
+
+
+def test_runs_of_a_study(tracker: Tracker) -> None:
+    sweep = tracker.open_sweep("mine", params={}, tags={})
+    other = tracker.open_sweep("other", params={}, tags={})
+    trial = tracker.open_run("trial", parent=sweep, params={"a": 1}, tags={})
+    seed = tracker.open_run("seed", parent=trial, params={}, tags={})
+    tracker.open_run("foreign", parent=other, params={}, tags={})
+    tracker.log_metrics(seed, {"val_accuracy": 12.5})
+    tracker.close(seed, "pruned")
+    records = tracker.runs_of("mine")
+    assert [r.run_id for r in records] == [sweep, trial, seed]
+    assert [r.name for r in records] == ["mine", "trial", "seed"]
+    assert [r.parent for r in records] == [None, sweep, trial]
+    assert [r.sweep for r in records] == [True, False, False]
+    assert [r.state for r in records] == ["running", "running", "pruned"]
+    assert [r.status for r in records] == ["RUNNING", "RUNNING", "KILLED"]
+    assert records[1].params == {"a": "1"}
+    assert records[2].metrics == {"val_accuracy": 12.5}
+
+
+@pytest.mark.parametrize("study", ["it's", 'say "T"', "a%b_c", "back\\slash", "température; --"])
+def test_any_name_of_a_study(tracker: Tracker, study: str) -> None:
+    sweep = tracker.open_sweep(study, params={}, tags={})
+    tracker.open_sweep("axbyc", params={}, tags={})
+    assert [record.run_id for record in tracker.runs_of(study)] == [sweep]
+    assert tracker.open_sweep(study, params={}, tags={}) == sweep
+
+
+def test_a_study_that_mlflow_cannot_search_for(tracker: Tracker) -> None:
+    with pytest.raises(UserError, match="both"):
+        tracker.open_sweep('it\'s "T"', params={}, tags={})
+
+
+def test_a_second_session_reopens_the_sweep(
+    root: Path, tracker: Tracker, client: MlflowClient
+) -> None:
+    sweep = tracker.open_sweep("s", params={"cells": 5, "a": 1}, tags={"device": "cpu"})
+    tracker.close(sweep, "killed", reason="Ctrl-C")
+    again = create_tracker(TrackingConfig(), root=root)
+    assert again.open_sweep("s", params={"cells": 9, "b": 2}, tags={"device": "cuda"}) == sweep
+    read = client.get_run(sweep)
+    assert read.info.status == "RUNNING"
+    assert read.data.params == {"cells": "5", "a": "1", "b": "2"}
+    assert read.data.tags["device"] == "cuda"
+    assert read.data.tags["kdsweep.state"] == "running"
+    assert "kdsweep.reason" not in read.data.tags
+    again.close(sweep, "finished")
+    assert client.get_run(sweep).info.status == "FINISHED"
+
+
+def test_mlflows_variable_of_the_run_is_not_heeded(
+    tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    run = open_run(tracker)
+    tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
+    tracker.close(run, "finished")
+    assert run != "0" * 32
+    assert client.get_run(run).data.metrics == {"loss": 1.0}
+
+
+def test_many_runs_are_open_at_once(tracker: Tracker, client: MlflowClient) -> None:
+    runs = [open_run(tracker, f"run {n}") for n in range(6)]
+
+    def train(n: int) -> None:
+        for epoch in range(1, 6):
+            tracker.log_epoch(runs[n], {"loss": float(10 * n + epoch)}, epoch=epoch)
+        tracker.close(runs[n], "finished")
+
+    threads = [threading.Thread(target=train, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n, run in enumerate(runs):
+        assert [m.value for m in client.get_metric_history(run, "loss")] == [
+            10 * n + epoch for epoch in range(1, 6)
+        ]
+
+
+def test_a_disk_that_fills_up_loses_nothing(tracker: Tracker, client: MlflowClient) -> None:
+    run = open_run(tracker)
+    with full_disk():
+        tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
+        with pytest.raises(TrackingError) as caught:
+            tracker.close(run, "finished")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(TrackingError):
+            tracker.log_text(run, "x" * 100_000, "config.yaml")
+    assert client.get_run(run).info.status == "RUNNING"
+    tracker.log_epoch(run, {"loss": 2.0}, epoch=2)
+    tracker.close(run, "finished")
+    assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0]
+
+
+def test_training_goes_on_while_another_program_locks_the_store(
+    tracker: Tracker, client: MlflowClient, root: Path
+) -> None:
+    run = open_run(tracker)
+    with closing(sqlite3.connect(root / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.perf_counter()
+        for epoch in (1, 2, 3):
+            tracker.log_epoch(run, {"loss": float(epoch)}, epoch=epoch)
+        assert time.perf_counter() - began < 5  # the store's own patience is 20 s
+        other.rollback()
+    tracker.close(run, "finished")
+    assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0, 3.0]
+
+
+def test_a_run_that_was_deleted_is_told_of(tracker: Tracker, client: MlflowClient) -> None:
+    run = open_run(tracker)
+    client.delete_run(run)
+    tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
+    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
+        tracker.flush()
+    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
+        tracker.shutdown()
+    client.restore_run(run)
+
+
+def test_a_missing_artefact_is_told_of(tracker: Tracker, tmp_path: Path) -> None:
+    run = open_run(tracker)
+    with pytest.raises(TrackingError, match=r"artefact none\.bin"):
+        tracker.log_file(run, tmp_path / "none.bin")
+
+
+def test_the_comparison_names_the_experiment(tracker: Tracker, client: MlflowClient) -> None:
+    experiment = client.get_experiment_by_name("kdsweep")
+    assert experiment is not None
+    assert tracker.compare_url(["a", "b"]).endswith(
+        f"#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%22{experiment.experiment_id}%22%5D"
+    )
