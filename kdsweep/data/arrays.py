@@ -1,0 +1,147 @@
+"""Decoded images on disk: made once, written atomically, memory-mapped ever after.
+
+A folder holds ``images.npy`` (uint8 [n, 3, H, W], the training images first), ``labels.npy``
+(int64 [n]) and ``meta.json`` (class names, number of training images, sha256 of the content).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from kdsweep.data.dataset import Source, Split
+from kdsweep.errors import UserError
+from kdsweep.store import writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """A dataset on its way to disk; ``blocks`` is read once, from the first image to the last."""
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]  # [n], the training images first
+    train: int  # how many of them are for training
+    size: int  # pixels, height and width
+    blocks: Iterable[NDArray[np.uint8]]  # each [m, 3, size, size]; n images in all
+
+
+def cached(folder: Path, make: Callable[[], Pictures]) -> Source:
+    """Open the arrays in ``folder``, after making them if this is the first time.
+
+    Of several processes that come at once, one makes the arrays and the others wait for it. An
+    existing folder is only read, so it may lie on a read-only disk.
+
+    Raises:
+        UserError: ``folder`` can't be written, or something else has damaged it.
+    """
+    if not folder.is_dir():
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if not folder.is_dir():
+                _write(folder, make())
+    return _read(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; the system frees it if its owner dies.
+
+    Raises:
+        UserError: its folder can't be written.
+    """
+    lock = FileLock(path)
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(folder: Path, pictures: Pictures) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        with writable(folder.parent):
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+            partial.mkdir()
+            stream = (partial / "images.npy").open("wb")
+        with stream:
+            digest = _write_images(stream, pictures, folder)
+        digest.update(pictures.labels.tobytes())
+        digest.update(str(pictures.train).encode())
+        meta = {
+            "classes": pictures.classes,
+            "train": pictures.train,
+            "digest": digest.hexdigest(),
+        }
+        with writable(folder.parent):
+            with (partial / "labels.npy").open("wb") as stream:
+                np.save(stream, pictures.labels)
+                _flush(stream)
+            with (partial / "meta.json").open("wb") as stream:
+                stream.write(json.dumps(meta, indent=1).encode())
+                _flush(stream)
+            partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_images(stream: BinaryIO, pictures: Pictures, folder: Path) -> hashlib._Hash:
+    """Write block after block, never through a memory map: a full disk must be an error."""
+    shape = (len(pictures.labels), 3, pictures.size, pictures.size)
+    digest = hashlib.sha256(str(shape).encode())
+    with writable(folder.parent):
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+    count = 0
+    for block in pictures.blocks:
+        assert block.shape[1:] == shape[1:]
+        assert block.dtype == np.uint8
+        count += len(block)
+        pixels = np.ascontiguousarray(block).data
+        digest.update(pixels)
+        with writable(folder.parent):
+            stream.write(pixels)
+    assert count == len(pictures.labels)
+    with writable(folder.parent):
+        _flush(stream)
+    return digest
+
+
+def _flush(stream: BinaryIO) -> None:
+    """Reach the disk before the rename does, so that a power cut leaves no empty arrays."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _read(folder: Path) -> Source:
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        # Copy on write: torch wants memory that looks writable, the file stays as it is.
+        images = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
+        labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        train = int(meta["train"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{folder}: the cached images are damaged ({error}): delete this folder, "
+            "the next run makes it again"
+        ) from error
+    return Source(
+        classes=tuple(meta["classes"]),
+        train=Split(images=images[:train], labels=labels[:train]),
+        test=Split(images=images[train:], labels=labels[train:]),
+        digest=meta["digest"],
+    )
