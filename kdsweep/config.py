@@ -158,7 +158,9 @@ class ScheduleConfig:
     initial_factor: float = 0.04  # onecycle: first learning rate / base
 
     def __post_init__(self) -> None:
-        _choice("schedule.name", self.name, ("constant", "step", "multistep", "cosine", "onecycle"))
+        _choice(
+            "schedule.name", self.name, ("constant", "step", "multistep", "cosine", "onecycle")
+        )
         _positive("schedule.step_size", self.step_size)
         _positive("schedule.gamma", self.gamma)
         _require(

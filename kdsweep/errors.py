@@ -2,7 +2,7 @@
 
 
 class KdsweepError(Exception):
-    """An end that the user is told of in one line: what was given, what is allowed, how to mend it."""
+    """An end that is told in one line: what was given, what is allowed, how to mend it."""
 
     exit_status = 1
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.distill.base import Batch, classes, epoch_number, per_image
-from kdsweep.distill.logits import LogitLoss, pick, without_label
+from kdsweep.distill.logits import LogitLoss, beside, is_label, pick
 from kdsweep.errors import UserError
 
 
@@ -32,19 +32,20 @@ def dkd_terms(
     Source: Zhao et al. 2022, Decoupled Knowledge Distillation, equations 5 to 7.
     """
     t = per_image(temperature)
-    s, u = student / t, teacher / t
-    s_others, u_others = without_label(s, labels), without_label(u, labels)
-    binary = [
-        F.log_softmax(torch.stack((pick(z, labels), others.logsumexp(-1)), -1), -1)
-        for z, others in ((s, s_others), (u, u_others))
-    ]
-    rest = [F.log_softmax(others, -1) for others in (s_others, u_others)]
-    target, nontarget = (
-        F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean(-1)
-        for ours, theirs in (binary, rest)
-    )
+    label = is_label(labels, student.shape[-1])
+    (rest_s, odds_s), (rest_t, odds_t) = (_split(z / t, labels, label) for z in (student, teacher))
+    divergence = partial(F.kl_div, reduction="none", log_target=True)
+    target = divergence(F.logsigmoid(odds_s), F.logsigmoid(odds_t))
+    target = target + divergence(F.logsigmoid(-odds_s), F.logsigmoid(-odds_t))
+    nontarget = divergence(rest_s, rest_t).sum(-1)
     square = temperature.square()
-    return square * target, square * nontarget
+    return square * target.mean(-1), square * nontarget.mean(-1)
+
+
+def _split(logits: Tensor, labels: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-softmax beside the label [*, B, K], and the log-odds of the label [*, B]."""
+    rest, total = beside(logits, label)
+    return rest, pick(logits, labels) - total
 
 
 class DKD(LogitLoss):

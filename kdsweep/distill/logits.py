@@ -45,8 +45,21 @@ def pick(values: Tensor, labels: Tensor) -> Tensor:
     return torch.take_along_dim(values, labels.unsqueeze(-1), dim=-1).squeeze(-1)
 
 
-def without_label(values: Tensor, labels: Tensor) -> Tensor:
-    """The K - 1 entries beside each label's: [*, B, K] -> [*, B, K - 1], in their order."""
-    others = torch.arange(values.shape[-1] - 1, device=labels.device)
-    others = others + (others >= labels.unsqueeze(-1))
-    return torch.take_along_dim(values, others, dim=-1)
+def is_label(labels: Tensor, classes: int) -> Tensor:
+    """Where the label's entry is: int64 [*, B] -> bool [*, B, K]."""
+    return torch.arange(classes, device=labels.device) == labels.unsqueeze(-1)
+
+
+def beside(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """The K - 1 classes beside the label.
+
+    Args:
+        logits: [*, B, K].
+        label: from ``is_label``, bool [*, B, K].
+
+    Returns:
+        Their log-softmax [*, B, K] with 0 in the label's place, so that it adds nothing to a
+        divergence, and their logsumexp [*, B].
+    """
+    total = logits.masked_fill(label, -torch.inf).logsumexp(-1)
+    return (logits - total.unsqueeze(-1)).masked_fill(label, 0.0), total

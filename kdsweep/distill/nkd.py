@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.distill.base import Batch, per_image
-from kdsweep.distill.logits import LogitLoss, pick, without_label
+from kdsweep.distill.logits import LogitLoss, beside, is_label, pick
 
 
 def nkd(
@@ -36,9 +36,10 @@ def nkd(
     p_t = pick(F.softmax(teacher, -1), labels)
     log_p_s = pick(F.log_softmax(student, -1), labels)
     t = per_image(temperature)
-    q_t = F.softmax(without_label(teacher, labels) / t, -1)
-    log_q_s = F.log_softmax(without_label(student, labels) / t, -1)
-    rest = (q_t * log_q_s).sum(-1).mean(-1)
+    label = is_label(labels, student.shape[-1])
+    log_q_t, _ = beside(teacher / t, label)
+    log_q_s, _ = beside(student / t, label)
+    rest = (log_q_t.exp() * log_q_s).sum(-1).mean(-1)
     return -(p_t * log_p_s).mean(-1) - gamma * temperature.square() * rest
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.distill.base import Batch, Loss, at_least_float32, per_image
+from kdsweep.distill.logits import is_label
 
 
 def uniform_cross_entropy(student: Tensor) -> Tensor:
@@ -47,8 +48,7 @@ def handmade_teacher_kl(
     t = per_image(temperature)
     right = per_image(correct_probability) / t
     wrong = (1 - per_image(correct_probability)) / (k - 1) / t
-    is_label = torch.arange(k, device=labels.device) == labels.unsqueeze(-1)
-    log_target = F.log_softmax(torch.where(is_label, right, wrong), -1)
+    log_target = F.log_softmax(torch.where(is_label(labels, k), right, wrong), -1)
     log_s = F.log_softmax(student, -1)
     return F.kl_div(log_s, log_target, reduction="none", log_target=True).sum(-1).mean(-1)
 

@@ -23,6 +23,11 @@ class ImageClassifier(nn.Module):
     classifier: str
     prefix = ""  # what the names of all layers begin with, where a network is wrapped
 
+    @property
+    def unwrapped(self) -> nn.Module:
+        """The network whose layers have names without ``prefix``."""
+        return self
+
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:
     """Dotted names of all layers that can be tapped, in the order of their definition."""

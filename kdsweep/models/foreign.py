@@ -5,9 +5,10 @@ The rules, for a network of which nothing is known beforehand:
 - ``classifier`` is the last ``nn.Linear`` that a forward pass calls.
 - ``stages`` are the children ``layer1``, ``layer2`` ... where there are such; else, of the layers
   in the order in which they are called, the last one at each resolution. Looked at are the
-  network's children; an ``nn.Sequential`` is opened where the resolution changes inside it.
-  Pooling, dropout and the part that holds the classifier end no stage. A network without maps
-  [B, C, H, W] (vision transformers; Swin's maps have the channels last) has no stages.
+  network's children, and the children of an ``nn.Sequential`` inside which the resolution
+  changes. Pooling, dropout and the part that holds the classifier end no stage, nor does a layer
+  that puts out no map [B, C, H, W] (tokens; Swin's maps, whose channels come last), or whose
+  output is written over later.
 - ReLUs and their like do not work in place, so that the layer before them can be tapped.
 """
 
@@ -20,7 +21,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kdsweep.errors import UserError
 from kdsweep.models.base import ImageClassifier
@@ -64,6 +64,11 @@ class ForeignClassifier(ImageClassifier):
         logits: Tensor = self.net(images)
         return logits
 
+    @property
+    def unwrapped(self) -> nn.Module:
+        """The network itself."""
+        return self.net
+
     def set_classes(self, classes: int) -> None:
         """Put a new linear layer in the classifier's place, unless it has ``classes`` outputs."""
         old = self.get_submodule(self.classifier)
@@ -78,8 +83,8 @@ class ForeignClassifier(ImageClassifier):
         Raises:
             UserError: it does not fit, the head aside.
         """
-        head = f"{self.classifier.removeprefix(self.prefix)}.weight"
-        trained = state.get(head, state.get(self.prefix + head))
+        head = f"{self.classifier}.weight"
+        trained = state.get(head, state.get(head.removeprefix(self.prefix)))
         if trained is not None:
             self.set_classes(trained.shape[0])
         load_state(self, state, given=given)
@@ -87,37 +92,27 @@ class ForeignClassifier(ImageClassifier):
 
 class _Call(NamedTuple):
     layer: nn.Module
-    side: int | None  # pixels, where a square map [B, C, H, W] is put out
+    side: int | None  # pixels, where a square map [B, C, H, W] is put out and stays as it is
 
 
 def _trace(model: nn.Module, *, image_size: int, given: str) -> dict[str, _Call]:
-    """All layers that a forward pass calls, in the order in which they finish.
+    """The layers that a forward pass of one image calls, in the order in which they finish."""
+    outputs: dict[str, tuple[object, int]] = {}
 
-    Shapes alone are computed: parameters and image lie on the meta device.
-    """
-    calls: dict[str, _Call] = {}
-
-    def record(name: str, layer: nn.Module, output: object) -> None:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        is_map = len(shape) == 4 and shape[2] == shape[3]
-        calls.pop(name, None)  # a layer that is called twice finishes with its last call
-        calls[name] = _Call(layer, shape[3] if is_map else None)
+    def record(name: str, output: object) -> None:
+        outputs.pop(name, None)  # a layer that is called twice finishes with its last call
+        outputs[name] = (output, output._version if isinstance(output, Tensor) else 0)
 
     handles = [
-        layer.register_forward_hook(
-            lambda layer, _, output, name=name: record(name, layer, output)
-        )
+        layer.register_forward_hook(lambda _, __, output, name=name: record(name, output))
         for name, layer in model.named_modules()
         if name
     ]
-    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    state = {name: tensor.to("meta") for name, tensor in tensors}
-    image = torch.empty(1, 3, image_size, image_size, device="meta")
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            functional_call(model, state, (image,))
+            model(torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
             f"{given}: takes no images of {image_size} x {image_size} pixels "
@@ -127,39 +122,60 @@ def _trace(model: nn.Module, *, image_size: int, given: str) -> dict[str, _Call]
         model.train(training)
         for handle in handles:
             handle.remove()
-    return calls
+    return {
+        name: _Call(model.get_submodule(name), _side(output, version))
+        for name, (output, version) in outputs.items()
+    }
+
+
+def _side(output: object, version: int) -> int | None:
+    if not isinstance(output, Tensor) or output.ndim != 4 or output._version != version:
+        return None
+    height, width = output.shape[2:]
+    return height if height == width else None
 
 
 def _stages(net: nn.Module, calls: Mapping[str, _Call], *, classifier: str) -> tuple[str, ...]:
     named = [name for name, _ in net.named_children() if re.fullmatch(r"layer\d+", name)]
     if named:
         return tuple(f"net.{name}" for name in named)
-    order = {name: i for i, name in enumerate(calls)}
     candidates = set(_candidates(net, "net.", calls, classifier=classifier))
-    layers = sorted(candidates, key=order.__getitem__)
+    layers = [name for name in calls if name in candidates]
     groups = itertools.groupby(layers, key=lambda name: calls[name].side)
     return tuple(list(group)[-1] for _, group in groups)
 
 
 def _candidates(
-    module: nn.Module, prefix: str, calls: Mapping[str, _Call], *, classifier: str
+    module: nn.Module,
+    prefix: str,
+    calls: Mapping[str, _Call],
+    *,
+    classifier: str,
+    open_sequential: bool = True,
 ) -> Iterator[str]:
     for child_name, child in module.named_children():
         name = prefix + child_name
         if isinstance(child, _NO_STAGE) or f"{classifier}.".startswith(f"{name}."):
             continue
-        if name not in calls or _changes_inside(child, name, calls):
-            yield from _candidates(child, f"{name}.", calls, classifier=classifier)
+        opened = open_sequential and _changes_inside(child, name, calls)
+        if opened or name not in calls:  # a list of layers is never called itself
+            yield from _candidates(
+                child,
+                f"{name}.",
+                calls,
+                classifier=classifier,
+                open_sequential=open_sequential and not opened,
+            )
         elif calls[name].side is not None:
             yield name
 
 
 def _changes_inside(module: nn.Module, name: str, calls: Mapping[str, _Call]) -> bool:
-    if type(module) is not nn.Sequential:
+    if type(module) is not nn.Sequential or name not in calls:
         return False
     sides = {
         calls[f"{name}.{child_name}"].side
         for child_name, child in module.named_children()
-        if not isinstance(child, _NO_STAGE) and f"{name}.{child_name}" in calls
+        if not isinstance(child, _NO_STAGE)
     }
     return len(sides) > 1

@@ -6,14 +6,15 @@ import difflib
 import re
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from kdsweep.errors import UserError
 from kdsweep.models.foreign import ForeignClassifier
-from kdsweep.models.weights import first_line, read_state
+from kdsweep.models.weights import State, first_line, read_state, rename
 
 # Densenets were saved before module names could hold no dots.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of training alone, which are not built here
 
 
 def torchvision_names() -> list[str]:
@@ -58,7 +59,7 @@ def create_torchvision(
     return model
 
 
-def _state(name: str, weights: str, *, option: str) -> dict[str, Tensor]:
+def _state(name: str, weights: str, *, option: str) -> State:
     from torchvision.models import get_model_weights
 
     known = get_model_weights(name).__members__
@@ -71,22 +72,20 @@ def _state(name: str, weights: str, *, option: str) -> dict[str, Tensor]:
         )
     else:
         state = read_state(weights, option=option)
-    auxiliary = ("AuxLogits.", "aux1.", "aux2.")  # heads of training alone, not built here
-    return {
-        _OLD_DENSENET.sub(r"\1", key): value
-        for key, value in state.items()
-        if not key.startswith(auxiliary)
-    }
+    for key in [key for key in state if key.startswith(_AUXILIARY)]:
+        del state[key]
+    return rename(state, lambda key: _OLD_DENSENET.sub(r"\1", key))
 
 
-def _download(weights: Any, *, option: str) -> dict[str, Tensor]:
+def _download(weights: Any, *, option: str) -> State:
     try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
+        state: State = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{option}={weights.name}: can't be downloaded from {weights.url} "
             f"({first_line(error)}); fetch that file elsewhere and give {option}=FILE"
         ) from error
+    return state
 
 
 def _build(name: str, *, image_size: int, pretrained: bool, given: str) -> nn.Module:

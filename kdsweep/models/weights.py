@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdsweep.errors import UserError
 from kdsweep.models.base import ImageClassifier
+
+State = OrderedDict[str, Tensor]
 
 
 def load_weights(model: ImageClassifier, path: str, *, option: str) -> None:
@@ -27,10 +29,11 @@ def load_weights(model: ImageClassifier, path: str, *, option: str) -> None:
     load_state(model, read_state(path, option=option), given=f"{option}={path}")
 
 
-def read_state(path: str, *, option: str) -> dict[str, Tensor]:
-    """The tensors of a file, on the CPU, by the names that they have in an unwrapped network.
+def read_state(path: str, *, option: str) -> State:
+    """The tensors of a file, on the CPU.
 
-    A state dict may lie under ``state_dict`` or ``model``, as training scripts save it.
+    A state dict may lie under ``state_dict`` or ``model``, as training scripts save it, and its
+    names may begin with ``module.``, as ``DataParallel`` has them.
 
     Raises:
         UserError: no such file, or no state dict in it.
@@ -47,22 +50,35 @@ def read_state(path: str, *, option: str) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
         raise UserError(f"{given}: holds no state dict; save model.state_dict() alone")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return rename(state, lambda name: without_prefix(name, "module."))
 
 
 def _read(file: Path, *, given: str) -> object:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, SafetensorError) as error:
+    except Exception as error:  # a garbled pickle can raise anything
         raise UserError(
-            f"{given}: can't be read as safetensors or as a torch file of tensors alone "
-            f"({first_line(error)})"
+            f"{given}: can't be read as safetensors, or as a torch file that holds tensors alone; "
+            "save model.state_dict() alone"
         ) from error
+
+
+def rename(state: Mapping[str, Tensor], new_name: Callable[[str], str]) -> State:
+    """The same state under new names; its layers' version numbers stay with it."""
+    renamed: State = OrderedDict((new_name(name), value) for name, value in state.items())
+    versions = getattr(state, "_metadata", None)  # of torch's, by the layers' names
+    if versions is not None:
+        vars(renamed)["_metadata"] = {new_name(name): value for name, value in versions.items()}
+    return renamed
+
+
+def without_prefix(name: str, prefix: str) -> str:
+    """``name`` of a tensor or layer below ``prefix``; the layer that it names itself is ""."""
+    return f"{name}.".removeprefix(prefix).removesuffix(".")
 
 
 def load_state(model: ImageClassifier, state: Mapping[str, Tensor], *, given: str) -> None:
@@ -76,26 +92,34 @@ def load_state(model: ImageClassifier, state: Mapping[str, Tensor], *, given: st
     Raises:
         UserError: names the first tensor that does not fit, and why it may not.
     """
-    prefix = model.prefix
-    state = {prefix + key.removeprefix(prefix): value for key, value in state.items()}
-    for key, value in model.state_dict().items():
-        if key in state and state[key].shape != value.shape:
+    network = model.unwrapped
+    state = rename(state, lambda name: without_prefix(name, model.prefix))
+    wanted = network.state_dict()
+    for name, value in wanted.items():
+        if name in state and state[name].shape != value.shape:
             raise UserError(
-                f"{given}: {key} is {list(state[key].shape)} in the file but "
-                f"{list(value.shape)} in the model; {_why(model, key, state[key], value)}"
+                f"{given}: {name} is {list(state[name].shape)} in the file but "
+                f"{list(value.shape)} in the model; {_why(model, name, state[name], value)}"
             )
-    result = model.load_state_dict(state, strict=False)
-    for keys, verdict in (
-        (result.missing_keys, "is not in the file"),
+    vars(state).setdefault("_metadata", getattr(wanted, "_metadata", None))
+    try:
+        result = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{given}: {reason}") from error
+    # the counters of batch norms are missing from files of torch 0.4, and no one reads them
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    for names, verdict in (
+        (missing, "is not in the file"),
         (result.unexpected_keys, "is in the file but not in the model"),
     ):
-        if keys:
-            more = f" (nor are {len(keys) - 1} more)" if len(keys) > 1 else ""
-            raise UserError(f"{given}: {keys[0]} {verdict}{more}; it is of another architecture")
+        if names:
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            raise UserError(f"{given}: {names[0]} {verdict}{more}; it is of another architecture")
 
 
-def _why(model: nn.Module, key: str, found: Tensor, wanted: Tensor) -> str:
-    if key.startswith(f"{model.classifier}."):
+def _why(model: ImageClassifier, name: str, found: Tensor, wanted: Tensor) -> str:
+    if name.startswith(without_prefix(model.classifier, model.prefix) + "."):
         return f"the file is for {found.shape[0]} classes, the data has {wanted.shape[0]}"
     return "the file is of another architecture, width or image size"
 

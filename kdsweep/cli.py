@@ -1,0 +1,131 @@
+"""The Hydra edge: compose, make the typed configuration, run, and say errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kdsweep.errors import KdsweepError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from kdsweep.config import Config
+
+WHITELIST = [
+    "kdsweep.*",
+    "optuna.samplers.*",
+    "optuna.pruners.*",
+    "hydra_plugins.*",
+    "hydra._internal.core_plugins.*",
+    "logging.*",
+]
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def conf_dir() -> Path:
+    """The folder of configurations: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
+    os.environ[FULL_ERROR] = "1"  # Hydra raises; what the user sees is decided here
+    try:
+        _hydra_main()
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    except Exception as error:
+        if traceback_wanted:
+            raise
+        line, status = explain(error)
+        _leave(line, status)
+    finally:
+        if not traceback_wanted:
+            del os.environ[FULL_ERROR]
+
+
+def _leave(line: str, status: int) -> NoReturn:
+    print(f"kdsweep: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The line that tells a user what went wrong, and the exit status."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from kdsweep.messages import hydra_line
+
+    if isinstance(error, KdsweepError):
+        return str(error), error.exit_status
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return hydra_line(error), UserError.exit_status
+    where = f"set {FULL_ERROR}=1 to see where"
+    return f"unexpected {type(error).__name__}: {error} ({where})", 1
+
+
+def _hydra_main() -> None:
+    import hydra
+
+    register()
+    wrapped = hydra.main(
+        config_path=str(conf_dir()), config_name="config", execution_whitelist=WHITELIST
+    )
+    wrapped(task)()
+
+
+def register() -> None:
+    """Make the schema, the sweeper and the launcher known to Hydra."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    from kdsweep.config import Config
+    from kdsweep.sweep.launcher import FusedLauncher
+    from kdsweep.sweep.sweeper import KdsweepSweeper
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    Plugins.instance().register(KdsweepSweeper)
+    Plugins.instance().register(FusedLauncher)
+
+
+def task(config: DictConfig) -> Any:
+    """One job on its own: what Hydra calls without -m, or another launcher for each cell."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from kdsweep.runner import run_jobs
+    from kdsweep.sweep.callback import report_single
+
+    job = make_job(config, HydraConfig.get())
+    (outcome,) = run_jobs([job])
+    value = outcome.value
+    if HydraConfig.get().mode.name == "RUN":
+        report_single(job, outcome)
+    return value
+
+
+def make_job(config: DictConfig, hydra: Any) -> Any:
+    """The typed job of a composed configuration."""
+    from kdsweep.jobs import Job
+
+    return Job(
+        config=typed(config),
+        folder=Path(hydra.runtime.output_dir),
+        overrides=tuple(hydra.overrides.task),
+    )
+
+
+def typed(config: DictConfig) -> Config:
+    """The typed configuration: the only place where a DictConfig is read.
+
+    Raises:
+        UserError: a value is outside of its range.
+    """
+    from omegaconf import OmegaConf
+
+    made: Config = OmegaConf.to_object(config)  # type: ignore[assignment]
+    return made

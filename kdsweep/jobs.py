@@ -1,0 +1,94 @@
+"""Jobs and what becomes of them: no training here, and no heavy imports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdsweep import store
+from kdsweep.config import Config
+from kdsweep.errors import KdsweepError
+
+RECORD = "result.json"  # in a job's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One cell: a configuration, where its output goes, what was set on the command line."""
+
+    config: Config
+    folder: Path
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> range:
+        """The seeds that this job trains."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its students learn from labels alone."""
+        return not self.config.distill.losses
+
+    def member(self, seed: int) -> str:
+        """The name of one of its members in a population."""
+        return f"{self.folder}#{seed}"
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of a job: its record, or the error that ended it."""
+
+    record: dict[str, Any] = field(default_factory=dict)
+    error: KdsweepError | None = None
+
+    @property
+    def value(self) -> float:
+        """The objective; raises the job's error where it failed."""
+        if self.error is not None:
+            raise self.error
+        return float(self.record["value"])
+
+
+def numbers(config: Config) -> dict[str, float]:
+    """The hyperparameters in which members of one population may differ."""
+    values = {
+        "lr": config.train.optimizer.lr,
+        "weight_decay": config.train.optimizer.weight_decay,
+        "temperature": config.distill.temperature,
+        "alpha": config.distill.alpha,
+    }
+    for loss, options in config.distill.losses.items():
+        values.update({f"{loss}.{k}": float(v) for k, v in options.items() if is_number(v)})
+    return values
+
+
+def group_key(config: Config) -> str:
+    """Equal for configurations that can train as one population."""
+    plain = dataclasses.asdict(config)
+    for key in ("seed", "seeds", "study", "trial", "tracking"):
+        del plain[key]
+    for key in ("lr", "weight_decay"):
+        del plain["train"]["optimizer"][key]
+    for key in ("temperature", "alpha"):
+        del plain["distill"][key]
+    for options in plain["distill"]["losses"].values():
+        for name, value in options.items():
+            options[name] = "a number" if is_number(value) else value
+    return store.digest(plain)
+
+
+def is_number(value: object) -> bool:
+    """Whether a loss's option is a numeric hyperparameter."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that can train together, in order of appearance."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(group_key(job.config), []).append(job)
+    return list(groups.values())

@@ -1,0 +1,78 @@
+"""Hydra's and OmegaConf's errors in one line: what was given, what is allowed, how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+
+def hydra_line(error: BaseException) -> str:
+    """The line for an error of composing the configuration."""
+    text = str(error)
+    return (
+        _unknown_option(text)
+        or _unknown_key(text)
+        or _wrong_value(error)
+        or " ".join(text.split())
+    )
+
+
+def _unknown_option(text: str) -> str | None:
+    found = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if found is None:
+        return None
+    group, option = found.groups()
+    listed = text.split("Available options", 1)
+    options = re.findall(r"^\t(.+)$", listed[1], re.MULTILINE) if len(listed) > 1 else []
+    return f"{group}={option}: no such option{_nearest(option, options)}; one of {_join(options)}"
+
+
+def _unknown_key(text: str) -> str | None:
+    found = re.search(r"Could not override '([^']+)'", text)
+    group = re.search(r"Could not override '([^']+)'.\s*No match in the defaults list", text)
+    if group is not None:
+        from kdsweep.cli import conf_dir
+
+        groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir())
+        name = group.group(1)
+        return f"{name}: no such group{_nearest(name, groups)}; one of {_join(groups)}"
+    if found is None:
+        return None
+    keys = _all_keys()
+    key = found.group(1)
+    return f"{key}: no such key{_nearest(key, keys)}; python -m kdsweep --cfg job lists them all"
+
+
+def _wrong_value(error: BaseException) -> str | None:
+    cause = error.__cause__ if error.__cause__ is not None else error
+    key = getattr(cause, "full_key", None)
+    message = str(getattr(cause, "msg", None) or cause).splitlines()[0]
+    if not key:
+        return None
+    return f"{key}: {message}"
+
+
+def _nearest(given: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _join(names: list[str]) -> str:
+    return ", ".join(names) if names else "(none)"
+
+
+def _all_keys() -> list[str]:
+    from dataclasses import fields, is_dataclass
+
+    from kdsweep.config import Config
+
+    def walk(value: object, prefix: str) -> list[str]:
+        keys = []
+        for field in fields(value):  # type: ignore[arg-type]
+            child = getattr(value, field.name)
+            keys.append(prefix + field.name)
+            if is_dataclass(child):
+                keys.extend(walk(child, f"{prefix}{field.name}."))
+        return keys
+
+    return walk(Config(), "")

@@ -1,0 +1,44 @@
+"""Reading the outputs of named layers during a forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
+INPUT = ":input"  # "fc:input" taps what goes into the layer fc: the embedding
+
+
+@contextlib.contextmanager
+def tapped(network: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
+    """Collect, while the context is open, what the named layers put out, or take in."""
+    outputs: dict[str, Tensor] = {}
+    handles = []
+    for name in names:
+        if name.endswith(INPUT):
+            layer = network.get_submodule(name.removesuffix(INPUT))
+            handles.append(layer.register_forward_hook(_keep_input(outputs, name)))
+        else:
+            layer = network.get_submodule(name)
+            handles.append(layer.register_forward_hook(_keep_output(outputs, name)))
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep_output(outputs: dict[str, Tensor], name: str) -> Hook:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs[name] = output
+
+    return hook
+
+
+def _keep_input(outputs: dict[str, Tensor], name: str) -> Hook:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs[name] = inputs[0]
+
+    return hook

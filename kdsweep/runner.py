@@ -1,0 +1,288 @@
+"""A batch of jobs, from checks to records: find or train what is shared, then train together.
+
+Everything that the user got wrong is found in ``plan``, before anything is trained or logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kdsweep import store
+from kdsweep.config import Config, DistillConfig
+from kdsweep.errors import KdsweepError, TrainingError
+from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
+from kdsweep.logbook import Logbook, RunObserver, tracker_of
+from kdsweep.progress import Progress
+from kdsweep.records import Student, make_record
+from kdsweep.train import teachers
+from kdsweep.train.group import Group, build_student, losses_of, train_group
+from kdsweep.train.hardware import Hardware, choose_hardware
+from kdsweep.train.loop import Trained
+from kdsweep.train.materials import Materials, prepare_materials
+from kdsweep.train.population import Member
+from kdsweep.train.teachers import Found
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Jobs that train as one population, checked and ready."""
+
+    jobs: list[Job]
+    hardware: Hardware
+    materials: Materials
+    needs_teacher: bool
+
+    @property
+    def config(self) -> Config:
+        """Any job's configuration, for what the jobs share."""
+        return self.jobs[0].config
+
+
+def plan(jobs: Sequence[Job]) -> list[Plan]:
+    """Check every job, and group those that can train together.
+
+    Raises:
+        UserError: the first thing that can't be had as it was asked for.
+    """
+    plans = []
+    for group in group_jobs(jobs):
+        config = group[0].config
+        hardware = choose_hardware(config.train)
+        materials = prepare_materials(config, hardware)
+        with torch.random.fork_rng(devices=[]):
+            student = build_student(Group(config=config), materials)
+            teacher = build_student(Group(config=config, student="teacher"), materials)
+        needs_teacher = False
+        for job in group:
+            losses = losses_of(Group(config=job.config), student, teacher)
+            needs_teacher = any(loss.needs_teacher for loss in losses.values())
+        if needs_teacher:
+            teachers.teacher_key(config, materials, hardware)
+        plans.append(
+            Plan(jobs=group, hardware=hardware, materials=materials, needs_teacher=needs_teacher)
+        )
+    return plans
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run a batch of jobs of one root and study; one outcome for each, in order.
+
+    Raises:
+        UserError: a job can't be run as it was asked for; nothing was trained.
+    """
+    plans = plan(jobs)
+    config = jobs[0].config
+    tracker = tracker_of(config)
+    outcomes: dict[Path, Outcome] = {}
+    for each in plans:
+        book = Logbook(tracker, config, each.hardware.describe())
+        outcomes.update(Runner(each, store.Store(Path(config.root)), book).run())
+    return [outcomes[job.folder] for job in jobs]
+
+
+class Runner:
+    """Takes one plan through teacher, baselines, students and records."""
+
+    def __init__(self, plan: Plan, shelf: store.Store, book: Logbook) -> None:
+        self.plan = plan
+        self.shelf = shelf
+        self.book = book
+
+    def run(self) -> dict[Path, Outcome]:
+        """Outcomes by job folder; whatever ends early leaves no run open."""
+        self.book.start(self.plan.config)
+        try:
+            teacher = self._teacher() if self.plan.needs_teacher else None
+            baselines = self._baselines()
+            return self._students(teacher, baselines)
+        except KeyboardInterrupt:
+            self.book.close_all("killed", "interrupted")
+            raise
+        except KdsweepError as error:
+            self.book.close_all("failed", str(error))
+            return {job.folder: Outcome(error=error) for job in self.plan.jobs}
+        except Exception as error:
+            self.book.close_all("failed", f"{type(error).__name__}: {error}")
+            log.debug("training failed", exc_info=True)
+            raise
+
+    def _teacher(self) -> Found:
+        plan = self.plan
+        config = teachers.teacher_config(plan.config)
+        key = teachers.teacher_key(plan.config, plan.materials, plan.hardware)
+        with self.shelf.lock("teacher", key):
+            found = teachers.find(self.shelf, "teacher", key)
+            if found is None and config.teacher.checkpoint is not None:
+                found = teachers.install_checkpoint(
+                    self.shelf, key, config, plan.materials, plan.hardware
+                )
+            if found is None:
+                found = self._train_network("teacher", key, config, config.teacher.seed)
+            else:
+                self.book.mention(found, config, plan.materials)
+                log.info("teacher: %s", _describe(found))
+        teachers.refuse_untrained(found)
+        return found
+
+    def _baselines(self) -> dict[str, Found]:
+        plan = self.plan
+        wanted = {self._baseline_key(job, s): (job, s) for job in plan.jobs for s in job.seeds}
+        found: dict[str, Found] = {}
+        with contextlib.ExitStack() as locks:
+            for key in sorted(wanted):  # one order for all processes: no deadlock
+                locks.enter_context(self.shelf.lock("baseline", key))
+            missing = {}
+            for key, (job, seed) in wanted.items():
+                there = teachers.find(self.shelf, "baseline", key)
+                if there is None:
+                    missing[key] = (job, seed)
+                else:
+                    found[key] = there
+                    self.book.mention(there, _baseline_config(job.config), plan.materials)
+            if found:
+                log.info("baselines: %d found", len(found))
+            if missing:
+                found.update(self._train_baselines(missing))
+        return found
+
+    def _baseline_key(self, job: Job, seed: int) -> str:
+        return teachers.baseline_key(job.config, self.plan.materials, self.plan.hardware, seed)
+
+    def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
+        plan = self.plan
+        config = _baseline_config(plan.config)
+        members = [
+            Member(name=key, seed=seed, hyper=numbers(_baseline_config(job.config)))
+            for key, (job, seed) in missing.items()
+        ]
+        runs = {
+            key: self.book.open_network(
+                "baseline", key, _baseline_config(job.config), plan.materials, seed
+            )
+            for key, (job, seed) in missing.items()
+        }
+        title = f"baseline {config.pair.student.name}"
+        results = self._train(title, Group(config=config), members, runs)
+        return {
+            key: self._keep("baseline", key, results[key], runs[key], config) for key in missing
+        }
+
+    def _train_network(self, kind: str, key: str, config: Config, seed: int) -> Found:
+        run = self.book.open_network(kind, key, config, self.plan.materials, seed)
+        group = Group(config=_baseline_config(config), student=kind)
+        member = Member(name=key, seed=seed, hyper=numbers(group.config))
+        title = f"{kind} {config.pair.teacher.name}"
+        results = self._train(title, group, [member], {key: run})
+        return self._keep(kind, key, results[key], run, config)
+
+    def _keep(self, kind: str, key: str, trained: Trained, run: str, config: Config) -> Found:
+        if trained.status != "finished":
+            raise TrainingError(
+                f"the {kind} could not be trained: {trained.reason}; "
+                "lower train.optimizer.lr or check the data"
+            )
+        model = config.pair.teacher if kind == "teacher" else config.pair.student
+        found = teachers.keep(
+            self.shelf, kind, key, trained, self.plan.materials, model.name, self._costs(kind)
+        )
+        self.book.finish_network(run, found)
+        return found
+
+    def _train(
+        self, title: str, group: Group, members: list[Member], runs: dict[str, str]
+    ) -> dict[str, Trained]:
+        metric = f"{self.plan.materials.judged.prefix}_accuracy"
+        many = f" x {len(members)}" if len(members) > 1 else ""
+        with Progress(title + many, epochs=group.config.train.epochs, metric=metric) as progress:
+            observer = RunObserver(self.book.tracker, runs, progress)
+            return train_group(
+                group,
+                members,
+                observer,
+                on_fill=lambda n: progress.note(f"teacher reads {n} views"),
+            )
+
+    def _students(self, teacher: Found | None, baselines: dict[str, Found]) -> dict[Path, Outcome]:
+        plan = self.plan
+        runs = {job.folder: self.book.open_job(job, plan.materials) for job in plan.jobs}
+        if plan.jobs[0].is_baseline:
+            results = {}
+        else:
+            members = [
+                Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
+                for job in plan.jobs
+                for seed in job.seeds
+            ]
+            logged = {
+                job.member(seed): runs[job.folder][seed] for job in plan.jobs for seed in job.seeds
+            }
+            title = f"student {plan.config.pair.student.name}"
+            group = Group(config=plan.config, teacher=teacher)
+            results = self._train(title, group, members, logged)
+        return {
+            job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines)
+            for job in plan.jobs
+        }
+
+    def _conclude(
+        self,
+        job: Job,
+        results: dict[str, Trained],
+        runs: dict[int | None, str],
+        teacher: Found | None,
+        baselines: dict[str, Found],
+    ) -> Outcome:
+        students = []
+        for seed in job.seeds:
+            baseline = baselines.get(self._baseline_key(job, seed))
+            if job.is_baseline:
+                assert baseline is not None
+                trained, metrics = teachers.replay(baseline), baseline.metrics
+                self.book.tracker.log_history(runs[seed], trained.history)
+            else:
+                trained = results[job.member(seed)]
+                metrics = teachers.student_metrics(trained, self.plan.materials, teacher, baseline)
+            students.append(
+                Student(trained=trained, metrics=metrics, run_id=runs[seed], baseline=baseline)
+            )
+            teachers.save_student(job.folder, trained, self.plan.materials)
+        record = make_record(
+            job,
+            students,
+            judged=self.plan.materials.judged.name,
+            teacher=teacher,
+            costs=self._costs("student"),
+            run_id=runs[None],
+        )
+        store.write_json(job.folder / RECORD, record)
+        self.book.finish_job(job, record, runs)
+        if record["state"] == "failed":
+            return Outcome(record=record, error=TrainingError(record["reason"]))
+        return Outcome(record=record)
+
+    def _costs(self, kind: str) -> dict[str, float]:
+        plan = self.plan
+        role = "teacher" if kind == "teacher" else "student"
+        with torch.random.fork_rng(devices=[]):
+            model = build_student(Group(config=plan.config, student=role), plan.materials)
+        return teachers.plain_costs(model, plan.materials)
+
+
+def _baseline_config(config: Config) -> Config:
+    """The same training without a teacher."""
+    return dataclasses.replace(config, distill=DistillConfig(temperature=1.0, alpha=0.0))
+
+
+def _describe(found: Found) -> str:
+    prefix = "val" if found.meta["judged"] == "validation" else found.meta["judged"]
+    accuracy = found.metrics[f"{prefix}_accuracy"]
+    return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"

@@ -1,0 +1,144 @@
+"""The launcher that trains a batch of jobs together, each in a Hydra job of its own.
+
+Hydra's ``run_job`` runs one job from start to end, so the jobs are nested: the task of each
+starts the next, the innermost trains them all, and on the way back each returns, or raises, what
+became of it. So every job has its folder, ``.hydra/``, log, callbacks and JobReturn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from omegaconf import open_dict
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from kdsweep.jobs import Job, Outcome
+
+log = logging.getLogger(__name__)
+NESTED = 100  # jobs in one nest: each costs the interpreter's stack about five frames
+
+
+class FusedLauncher(Launcher):
+    """``hydra/launcher=fused``."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what ``launch`` needs; the task is kdsweep's own."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the jobs; one JobReturn for each, in order.
+
+        Raises:
+            UserError: a job can't be run as it was asked for; nothing was started.
+        """
+        setup_globals()
+        self._log_to_console()
+        configs = [
+            self.compose(overrides, initial_job_idx + i)
+            for i, overrides in enumerate(job_overrides)
+        ]
+        check(configs)
+        returns: list[JobReturn] = []
+        for start in range(0, len(configs), NESTED):
+            returns.extend(self._launch_nested(configs[start : start + NESTED]))
+        self._log_to_console()
+        return returns
+
+    def compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """A job's whole configuration, with Hydra's part."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            number = number if config.trial is None else config.trial
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        return config
+
+    def _launch_nested(self, configs: list[DictConfig]) -> list[JobReturn]:
+        nest = _Nest(self.hydra_context, configs)
+        nest.enter(0)
+        return nest.returns()
+
+    def _log_to_console(self) -> None:
+        configure_log(
+            self.config.hydra.hydra_logging,
+            self.config.hydra.verbose,
+            execution_whitelist=self.hydra_context.execution_whitelist,
+        )
+
+
+class _Nest:
+    def __init__(self, context: HydraContext, configs: list[DictConfig]) -> None:
+        self.context = context
+        self.configs = configs
+        self.jobs: list[Job] = []
+        self.outcomes: list[Outcome] = []
+        self.finished: dict[int, JobReturn] = {}
+
+    def enter(self, i: int) -> None:
+        self.finished[i] = run_job(
+            hydra_context=self.context,
+            task_function=lambda config: self._task(i, config),
+            config=self.configs[i],
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+    def _task(self, i: int, config: DictConfig) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        from kdsweep.cli import make_job
+        from kdsweep.runner import run_jobs
+
+        self.jobs.append(make_job(config, HydraConfig.get()))
+        if i + 1 < len(self.configs):
+            self.enter(i + 1)
+            configure_log(self.configs[i].hydra.job_logging, self.configs[i].hydra.verbose)
+            inner = self.finished[i + 1]
+            if not self.outcomes:  # the innermost could not run them: all fail alike
+                raise inner._return_value
+        else:
+            self.outcomes = run_jobs(self.jobs)
+        outcome = self.outcomes[i]
+        logging.getLogger(f"{__name__}.job").debug("%s", outcome.record.get("state"))
+        return outcome.value
+
+    def returns(self) -> list[JobReturn]:
+        return [self.finished[i] for i in range(len(self.configs))]
+
+
+def check(configs: Sequence[DictConfig]) -> None:
+    """Check jobs before any of them leaves a trace.
+
+    Raises:
+        UserError: the first thing that can't be had as it was asked for.
+    """
+    from kdsweep.cli import typed
+    from kdsweep.errors import UserError
+    from kdsweep.jobs import Job
+    from kdsweep.runner import plan
+
+    jobs = []
+    for config in configs:
+        if config.hydra.job.chdir:
+            raise UserError(
+                "hydra.job.chdir=true: not possible with hydra/launcher=fused, whose jobs share "
+                "one process; use hydra/launcher=basic"
+            )
+        plain = config.copy()
+        with open_dict(plain):
+            hydra: Any = plain.pop("hydra")
+        jobs.append(Job(config=typed(plain), folder=Path(str(hydra.job.num))))
+    plan(jobs)

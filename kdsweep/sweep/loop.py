@@ -1,0 +1,360 @@
+"""The sweep: which cells, in which study, in which batches, and what is told of them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from hydra.core.utils import JobReturn
+from hydra.utils import instantiate
+from hydra_plugins.hydra_optuna_sweeper._impl import (
+    OptunaSweeperImpl,
+    create_params_from_overrides,
+)
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import Trial, TrialState
+
+from kdsweep import store
+from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.jobs import RECORD
+from kdsweep.sweep import study as studies
+from kdsweep.sweep.launcher import FusedLauncher
+
+if TYPE_CHECKING:
+    from kdsweep.sweep.sweeper import KdsweepSweeper
+
+log = logging.getLogger(__name__)
+BATCH_ON_CPU = 4  # cells: a kill loses no more, and larger batches gain nothing there
+BATCH_ON_GPU = 100
+
+
+class SweepLoop:
+    """One session of a study: it ends when the study has all its trials.
+
+    Args:
+        sweeper: Hydra's object, with launcher and configuration.
+        arguments: the task overrides of the command line.
+    """
+
+    def __init__(self, sweeper: KdsweepSweeper, arguments: list[str]) -> None:
+        self.launcher = sweeper.launcher
+        self.context = sweeper.hydra_context
+        self.config: DictConfig = sweeper.config
+        self.options = sweeper.options
+        params = self.options.get("params") or {}
+        given = [f"{key}={value}" for key, value in params.items()]
+        distributions, fixed, plain = create_params_from_overrides([*given, *arguments])
+        self.distributions: dict[str, BaseDistribution] = {
+            key: value for key, value in distributions.items() if key not in fixed
+        }
+        self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
+        self.sampler = instantiate(
+            self.options["sampler"],
+            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+        )
+        self.grid = (
+            isinstance(self.sampler, functools.partial)
+            and self.sampler.func is optuna.samplers.GridSampler
+        )
+        self.failures = 0
+
+    def run(self) -> None:
+        """Train what the study still lacks.
+
+        Raises:
+            UserError: before any training, for a request that can't be met.
+            TrainingError: every trial failed, or more than ``max_failures``.
+        """
+        cells = self._cells() if self.grid else []
+        self._check(cells)
+        study = self._open()
+        lost = studies.fail_lost(study, max_retries=self.options["max_retries"])
+        if lost:
+            log.info("%d trials of a dead process will be trained again", lost)
+        self._enqueue(study, cells)
+        self._announce(study, cells)
+        started = time.monotonic()
+        timeout = self.options["timeout"]
+        while batch := self._next_batch(study):
+            self._train(study, batch)
+            if self.options["max_failures"] is not None:
+                self._count_failures()
+            if timeout is not None and time.monotonic() - started > timeout:
+                log.info("timeout: %g s are over; the same command continues the study", timeout)
+                break
+        self._conclude(study)
+
+    def _cells(self) -> list[dict[str, Any]]:
+        choices = {}
+        for key, distribution in self.distributions.items():
+            try:
+                choices[key] = list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+            except ValueError as error:
+                raise UserError(
+                    f"{key}: an interval has no exact grid; give a list (1,2,3), a range with a "
+                    "step, or choose a sampler (search=tpe)"
+                ) from error
+        return [
+            dict(zip(choices, point, strict=True))
+            for point in itertools.product(*choices.values())
+        ]
+
+    def _check(self, cells: Sequence[dict[str, Any]]) -> None:
+        """Compose and check every cell, or the corners of a continuous space, before the first."""
+        from kdsweep.sweep.launcher import check
+
+        points = list(cells) or self._corners()
+        configs = [self._compose(self._overrides(point), i) for i, point in enumerate(points)]
+        check(configs)
+        plain = configs[0].copy()
+        with open_dict(plain):
+            plain.pop("hydra")
+        self.content = self._content(plain)
+
+    def _corners(self) -> list[dict[str, Any]]:
+        ends = {}
+        for key, distribution in self.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                ends[key] = list(distribution.choices)
+            else:
+                assert isinstance(
+                    distribution,
+                    optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution,
+                )
+                ends[key] = [distribution.low, distribution.high]
+        longest = max(map(len, ends.values()), default=1)
+        return [
+            {key: values[min(i, len(values) - 1)] for key, values in ends.items()}
+            for i in range(longest)
+        ]
+
+    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        return config
+
+    def _content(self, config: DictConfig) -> dict[str, Any]:
+        """What names the study: the space, and everything that is not swept."""
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        for key in ("study", "trial", "tracking", "root"):
+            del plain[key]
+        groups = [key for key in self.distributions if "." not in key and key not in plain]
+        for key in self.distributions:
+            at = plain
+            *path, last = key.lstrip("+").split(".")
+            for part in path:
+                at = at.get(part, {}) if isinstance(at, dict) else {}
+            if isinstance(at, dict):
+                at.pop(last, None)
+        space = {
+            key: optuna.distributions.distribution_to_json(value)
+            for key, value in self.distributions.items()
+        }
+        sampler = OmegaConf.to_container(self.config.hydra.sweeper.sampler, resolve=True)
+        return {"fixed": plain, "space": space, "groups": groups, "sampler": sampler}
+
+    def _open(self) -> optuna.Study:
+        name = studies.study_name(self.config.study, list(self.distributions), self.content)
+        with read_write(self.config), open_dict(self.config):
+            self.config.study = name
+        directions = OptunaSweeperImpl._get_directions(self)  # type: ignore[arg-type]
+        study = studies.open_study(
+            name=name,
+            storage=self.options["storage"],
+            directions=directions,
+            sampler=None,
+        )
+        studies.adopt(study, self.content)
+        if not self.grid:
+            study.sampler = self._continued(study)
+        return study
+
+    @property
+    def direction(self) -> Any:
+        """As the official sweeper's helper wants it."""
+        return self.options["direction"]
+
+    def _continued(self, study: optuna.Study) -> optuna.samplers.BaseSampler:
+        """The sampler; a seeded one draws on where it stopped, instead of from the start."""
+        config = self.options["sampler"]
+        seed = config.get("seed")
+        drawn = len(study.get_trials(deepcopy=False))
+        if seed is not None and drawn and "QMC" not in config["_target_"]:
+            config = OmegaConf.merge(config, {"seed": seed + drawn})
+        sampler: optuna.samplers.BaseSampler = instantiate(
+            config,
+            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+        )
+        return sampler
+
+    def _enqueue(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
+        import filelock
+
+        points = [dict(point) for point in self.options["enqueue"] or []]
+        for point in points:
+            unknown = point.keys() ^ self.distributions.keys()
+            if unknown:
+                raise UserError(
+                    f"hydra.sweeper.enqueue: {', '.join(sorted(unknown))} is in the point or in "
+                    "the search space but not in both"
+                )
+        folder = Path(self.config.root)
+        with filelock.FileLock(folder / f".{study.study_name}.lock"):
+            studies.enqueue_missing(study, [*points, *cells])
+
+    def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
+        wanted = len(cells) if self.grid else self.options["n_trials"]
+        done = studies.count(study)
+        space = ", ".join(self.distributions) or "nothing"
+        if done >= wanted:
+            log.info("study %s: all %d trials are finished", study.study_name, wanted)
+        else:
+            log.info(
+                "study %s: %s, %d of %d trials to go",
+                study.study_name,
+                space,
+                wanted - done,
+                wanted,
+            )
+
+    def _next_batch(self, study: optuna.Study) -> list[Trial]:
+        size = self.options["n_jobs"] or self._batch_size()
+        batch: list[Trial] = []
+        while len(batch) < size:
+            trial = studies.claim(study, self.distributions)
+            if trial is None:
+                if self.grid or self._asked(study) >= self.options["n_trials"]:
+                    break
+                trial = studies.ask(study, self.distributions)
+            batch.append(trial)
+        return batch
+
+    def _asked(self, study: optuna.Study) -> int:
+        return studies.count(study, (*studies.FINISHED, TrialState.RUNNING)) + sum(
+            bool(trial.user_attrs.get(studies.FINAL))
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        )
+
+    def _batch_size(self) -> int:
+        import torch
+
+        device = self.config.train.device
+        on_gpu = device != "cpu" and torch.cuda.is_available()
+        return BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
+
+    def _overrides(self, point: dict[str, Any]) -> list[str]:
+        return [*(f"{key}={value}" for key, value in point.items()), *self.fixed]
+
+    def _train(self, study: optuna.Study, batch: list[Trial]) -> None:
+        name = study.study_name
+        jobs = [
+            (*self._overrides(trial.params), f"study={name}", f"trial={trial.number}")
+            for trial in batch
+        ]
+        try:
+            returns = self._launch(jobs, [trial.number for trial in batch])
+        except (KeyboardInterrupt, KdsweepError) as error:
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            studies.release(study, batch, reason)
+            raise
+        for trial, result in zip(batch, returns, strict=True):
+            self._tell(study, trial, result)
+
+    def _launch(self, jobs: list[tuple[str, ...]], numbers: list[int]) -> list[JobReturn]:
+        if isinstance(self.launcher, FusedLauncher):
+            return list(self.launcher.launch(jobs, initial_job_idx=numbers[0]))
+        returns: list[JobReturn] = []
+        for _, run in itertools.groupby(
+            range(len(jobs)), key=lambda i: numbers[i] - i
+        ):  # other launchers number their jobs on from the first
+            part = list(run)
+            returns += self.launcher.launch(
+                [jobs[i] for i in part], initial_job_idx=numbers[part[0]]
+            )
+        return returns
+
+    def _tell(self, study: optuna.Study, trial: Trial, result: JobReturn) -> None:
+        record = self._record(result)
+        attributes = _attributes(record)
+        if record.get("state") == "pruned":
+            studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
+            return
+        try:
+            value = result.return_value
+        except Exception as error:
+            self.failures += 1
+            reason = str(error) if isinstance(error, KdsweepError) else repr(error)
+            attributes[studies.REASON] = record.get("reason") or reason
+            attributes[studies.FINAL] = isinstance(error, TrainingError)
+            studies.tell(study, trial, state=TrialState.FAIL, attributes=attributes)
+            log.error("trial %d failed: %s", trial.number, attributes[studies.REASON])
+            return
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        studies.tell(study, trial, state=TrialState.COMPLETE, values=values, attributes=attributes)
+
+    def _record(self, result: JobReturn) -> dict[str, Any]:
+        if result.hydra_cfg is None:
+            return {}
+        path = Path(result.hydra_cfg.hydra.runtime.output_dir) / RECORD
+        if not path.is_file():
+            return {}
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+    def _count_failures(self) -> None:
+        if self.failures > self.options["max_failures"]:
+            raise TrainingError(
+                f"{self.failures} trials failed, more than "
+                f"hydra.sweeper.max_failures={self.options['max_failures']}"
+            )
+
+    def _conclude(self, study: optuna.Study) -> None:
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if not complete:
+            reason = failed[-1].user_attrs.get(studies.REASON, "unknown") if failed else "none ran"
+            raise TrainingError(
+                f"study {study.study_name}: every trial failed; the last: {reason}"
+            )
+        folder = Path(self.config.hydra.sweep.dir)
+        if len(study.directions) == 1:
+            best = study.best_trial
+            results: dict[str, Any] = {
+                "name": "optuna",
+                "best_params": best.params,
+                "best_value": best.value,
+            }
+        else:
+            results = {
+                "name": "optuna",
+                "solutions": [{"params": t.params, "values": t.values} for t in study.best_trials],
+            }
+        with store.writable(folder):
+            OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+
+
+def _attributes(record: dict[str, Any]) -> dict[str, Any]:
+    """What the study keeps of a record, beside the value."""
+    if not record:
+        return {}
+    seeds = record["seeds"]
+    return {
+        "seeds": {seed: kept["metrics"] for seed, kept in seeds.items()},
+        "baseline": {
+            seed: kept["baseline"]["metrics"] for seed, kept in seeds.items() if kept["baseline"]
+        },
+        "mlflow_run_id": record["run_id"],
+        "mlflow_seed_run_ids": {seed: kept["run_id"] for seed, kept in seeds.items()},
+        "seconds": record["seconds"],
+        "objective": record["objective"],
+    }

@@ -1,0 +1,115 @@
+"""A study's records, read back from its folder, as the data of its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdsweep.jobs import RECORD
+from kdsweep.report.data import Cell, Model, Sweep
+
+HIDDEN = ("study", "trial", "seed", "seeds", "root", "experiment", "tracking", "search")
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Every record under a study's folder, by trial number."""
+    found = [json.loads(path.read_text()) for path in folder.glob(f"*/{RECORD}")]
+    return sorted(found, key=lambda record: (record["trial"] is None, record["trial"]))
+
+
+def latest(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record for each cell: the last trial of those that were trained again."""
+    by_cell: dict[str, dict[str, Any]] = {}
+    for record in records:
+        cell = {k: v for k, v in overrides(record).items() if k not in ("study", "trial")}
+        key = json.dumps(cell, sort_keys=True)
+        by_cell.pop(key, None)
+        by_cell[key] = record
+    return sorted(by_cell.values(), key=lambda record: record["trial"] or 0)
+
+
+def overrides(record: dict[str, Any]) -> dict[str, str]:
+    """What was set on the command line, by key."""
+    pairs = (item.partition("=") for item in record["overrides"] if "=" in item)
+    return {key.lstrip("+"): value for key, _, value in pairs}
+
+
+def swept_keys(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys that differ between cells, in the order of the command line."""
+    keys = [key for key in overrides(records[0]) if key not in HIDDEN]
+    varying = [key for key in keys if len({overrides(r).get(key) for r in records}) > 1]
+    return varying or keys[:1]
+
+
+def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
+    """The data of a report on these records, without verdicts."""
+    keys = swept_keys(records)
+    first = records[0]
+    objective = first["objective"]
+    return Sweep(
+        study=study,
+        dataset=dataset_name(first),
+        split=first["judged"],
+        objective=objective,
+        cells=tuple(_cell(record, keys, objective) for record in records),
+        baseline=_baseline(records, objective),
+        teacher=_teacher(first, objective),
+    )
+
+
+def dataset_name(record: dict[str, Any]) -> str:
+    """The dataset as the user named it."""
+    data = record["config"]["data"]
+    if data["name"] == "imagefolder":
+        return f"imagefolder {data['root']}"
+    return str(data["name"])
+
+
+def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
+    values = {key.rpartition(".")[2]: overrides(record).get(key, "") for key in keys}
+    by_seed = {
+        int(seed): kept["metrics"].get(objective, float("nan"))
+        for seed, kept in record["seeds"].items()
+    }
+    return Cell(
+        label=" ".join(f"{key}={value}" for key, value in values.items()) or "cell",
+        values=values,
+        accuracy_by_seed=by_seed,
+        state=record["state"],
+        reason=record["reason"],
+        seconds=record["seconds"],
+        curve={int(seed): kept["history"] for seed, kept in record["seeds"].items()},
+    )
+
+
+def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None:
+    """The baseline, where all cells have the same one."""
+    by_seed: dict[int, float] = {}
+    keys: dict[int, str] = {}
+    for record in records:
+        for seed, kept in record["seeds"].items():
+            network = kept["baseline"]
+            if network is None or keys.setdefault(int(seed), network["key"]) != network["key"]:
+                return None
+            by_seed[int(seed)] = network["metrics"][objective]
+            costs, name = network["costs"], network["name"]
+    return Model(
+        label=name,
+        accuracy_by_seed=by_seed,
+        parameters=int(costs["parameters"]),
+        size_mib=costs["size_mib"],
+    )
+
+
+def _teacher(record: dict[str, Any], objective: str) -> Model | None:
+    network = record["teacher"]
+    if network is None:
+        return None
+    return Model(
+        label=network["name"],
+        accuracy_by_seed={network["seed"]: network["metrics"][objective]},
+        parameters=int(network["costs"]["parameters"]),
+        size_mib=network["costs"]["size_mib"],
+    )

@@ -1,0 +1,175 @@
+"""Train some members that share everything but numbers and seeds: one call of the one loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdsweep.config import Config
+from kdsweep.distill import Loss, Outputs, create_losses, hyperparameters, total_loss
+from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
+from kdsweep.models import create_model
+from kdsweep.train.hardware import Hardware, choose_hardware
+from kdsweep.train.loop import Observer, TeacherOutputs, Trained, train
+from kdsweep.train.materials import Materials, prepare_materials
+from kdsweep.train.population import Chunk, Member, Population
+from kdsweep.train.student import teacher_taps, with_adapters
+from kdsweep.train.teachers import Found
+
+BANK_LIMIT = 16 << 30  # bytes of a bank that is still worth its disk and memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What the members have in common."""
+
+    config: Config  # any member's: its numbers and seeds are not read here
+    student: str = "student"  # which of the pair is trained
+    teacher: Found | None = None
+
+
+def train_group(
+    group: Group,
+    members: list[Member],
+    observer: Observer,
+    on_fill: Callable[[int], None] | None = None,
+) -> dict[str, Trained]:
+    """Train ``members`` together on this process's device.
+
+    Raises:
+        UserError: something that was asked for does not exist or does not fit.
+    """
+    config = group.config
+    hardware = choose_hardware(config.train)
+    materials = prepare_materials(config, hardware)
+    teacher = None if group.teacher is None else load_teacher(group, materials, hardware)
+    build = partial(build_student, group, materials)
+    with torch.random.fork_rng(devices=[]):
+        losses = losses_of(group, build(), teacher)
+    defaults = hyperparameters(losses)
+    members = [dataclasses.replace(m, hyper={**defaults, **m.hyper}) for m in members]
+    population = Population(
+        members,
+        lambda: with_adapters(build(), losses, teacher, config.data.image_size),
+        optimizer=config.train.optimizer,
+        device=hardware.device,
+        dtype=hardware.dtype,
+    )
+    return train(
+        population,
+        views=materials.views,
+        labels=materials.labels,
+        judged=materials.judged,
+        criterion=_Total(losses, materials.labels),
+        teacher=_teacher_outputs(group, teacher, losses, materials, hardware, on_fill),
+        config=config.train,
+        schedule=config.schedule,
+        hardware=hardware,
+        observer=observer,
+        eval_batch=config.evaluate.batch_size,
+    )
+
+
+def build_student(group: Group, materials: Materials) -> nn.Module:
+    """A freshly initialised network of the kind that this group trains."""
+    pair = group.config.pair
+    model = pair.student if group.student == "student" else pair.teacher
+    return create_model(model, classes=materials.classes, image_size=group.config.data.image_size)
+
+
+def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> dict[str, Loss]:
+    """The distillation losses that the members minimise; none for a teacher or a baseline."""
+    if group.student != "student":
+        return {}
+    return create_losses(group.config.distill.losses, student=student, teacher=teacher)
+
+
+def load_teacher(group: Group, materials: Materials, hardware: Hardware) -> nn.Module:
+    """The teacher's network with its trained parameters, in evaluation mode, on the device."""
+    from safetensors.torch import load_file
+
+    assert group.teacher is not None
+    with torch.random.fork_rng(devices=[]):
+        model = build_student(dataclasses.replace(group, student="teacher"), materials)
+    model.load_state_dict(load_file(group.teacher.weights))
+    model = model.to(device=hardware.device, dtype=hardware.dtype).eval().requires_grad_(False)
+    if hardware.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return model
+
+
+def _teacher_outputs(
+    group: Group,
+    teacher: nn.Module | None,
+    losses: dict[str, Loss],
+    materials: Materials,
+    hardware: Hardware,
+    on_fill: Callable[[int], None] | None,
+) -> TeacherOutputs | None:
+    if teacher is None or not any(loss.needs_teacher for loss in losses.values()):
+        return None
+    config = group.config
+    taps = teacher_taps(losses)
+    images, views = len(materials.labels), materials.views
+    small = LogitBank.size_bytes(images, views.count, materials.classes) <= BANK_LIMIT
+    if taps or not (config.train.bank and views.discrete and small):
+        return LiveTeacher(teacher, hardware, taps)
+    assert group.teacher is not None
+    precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
+    name = f"{group.teacher.key}-{materials.digest}-{hardware.device.type}-{precision}"
+    return LogitBank(
+        teacher,
+        folder=Path(config.root) / "store" / "bank" / name,
+        views=views,
+        images=images,
+        classes=materials.classes,
+        hardware=hardware,
+        on_fill=on_fill,
+    )
+
+
+class _Total:
+    """The loop's criterion: L = (1 - alpha) * CE + alpha * sum of weight * loss."""
+
+    def __init__(self, losses: dict[str, Loss], labels: Tensor) -> None:
+        self.losses = losses
+        self.labels = labels  # of all training images, for losses that remember them
+        self.states: dict[tuple[str, ...], dict[str, nn.Module]] = {}
+
+    def __call__(
+        self,
+        chunk: Chunk,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        *,
+        epoch: float,
+        index: Tensor,
+    ) -> Tensor:
+        total, _ = total_loss(
+            self.losses,
+            student,
+            teacher,
+            labels,
+            chunk.hyper,
+            epoch=epoch,
+            index=index,
+            states=self._states(chunk),
+        )
+        return total
+
+    def _states(self, chunk: Chunk) -> dict[str, nn.Module]:
+        names = tuple(member.name for member in chunk.members)
+        if names not in self.states:
+            made = {
+                name: loss.create_state(self.labels, chunk.seeds)
+                for name, loss in self.losses.items()
+            }
+            self.states[names] = {k: state for k, state in made.items() if state is not None}
+        return self.states[names]

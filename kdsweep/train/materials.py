@@ -1,0 +1,86 @@
+"""What every training on one dataset shares: its images, views and labels, on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kdsweep import store
+from kdsweep.config import Config, DataConfig
+from kdsweep.data import Dataset, Split, Views, load_dataset, normalise
+from kdsweep.errors import UserError
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.loop import Judged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """One dataset made ready for one device."""
+
+    dataset: Dataset
+    digest: str  # of the pixels, the split and the views
+    views: Views
+    labels: Tensor  # of the training images, int64 [n], on the device
+    judged: Judged  # what runs are judged on: validation, or test in the published protocol
+    test: Judged
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.dataset.classes)
+
+
+def prepare_materials(config: Config, hardware: Hardware) -> Materials:
+    """Load the dataset once per process and put it on the device.
+
+    Raises:
+        UserError: the dataset can't be had as it was asked for.
+    """
+    key = (store.digest(config.root, config.data, config.evaluate.protocol), hardware)
+    if key not in _prepared:
+        _prepared[key] = _prepare(config, hardware)
+    return _prepared[key]
+
+
+_prepared: dict[tuple[str, Hardware], Materials] = {}
+
+
+def _prepare(config: Config, hardware: Hardware) -> Materials:
+    data = config.data
+    with store.writable(Path(config.root)):
+        dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    views = Views(
+        dataset.train.images,
+        data,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        channels_last=hardware.channels_last,
+    )
+    published = config.evaluate.protocol == "published"
+    if not published and not len(dataset.val.labels):
+        raise UserError(
+            f"data.val_fraction={data.val_fraction}: leaves no validation image of "
+            f"{len(dataset.train.labels)}; raise it, or use more images"
+        )
+    test = _judged("test", dataset.test, data, hardware)
+    return Materials(
+        dataset=dataset,
+        digest=store.digest(dataset.digest, data.views, data.mean, data.std),
+        views=views,
+        labels=dataset.train.labels.to(hardware.device),
+        judged=test if published else _judged("validation", dataset.val, data, hardware),
+        test=test,
+    )
+
+
+def _judged(name: str, split: Split, data: DataConfig, hardware: Hardware) -> Judged:
+    return Judged(
+        name=name,
+        images=torch.as_tensor(split.images).to(hardware.device),
+        labels=split.labels.to(hardware.device),
+        normalise=partial(normalise, config=data, dtype=hardware.dtype),
+    )

@@ -1,0 +1,214 @@
+"""The state of N students of one architecture, stacked, and how some of them run one forward.
+
+Everything that belongs to a student is here: parameters, buffers, optimiser moments,
+hyperparameters and the seed of its random streams, each with the member axis first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kdsweep.config import OptimizerConfig
+from kdsweep.distill.base import Outputs, at_least_float32
+from kdsweep.train.dropout import DropoutClock, seed_dropout
+from kdsweep.train.grouped import fold, group, unfold
+from kdsweep.train.optimizer import StackedOptimizer, clip_gradients
+from kdsweep.train.student import MODEL, Student
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One student to be trained: everything in which it differs from its companions."""
+
+    name: str
+    seed: int
+    hyper: Mapping[str, float] = field(default_factory=dict)  # lr, temperature, alpha, ...
+
+
+class Population:
+    """N students of one architecture.
+
+    Args:
+        members: the students; a member's start depends on its own seed alone.
+        build: makes one student with freshly drawn parameters from torch's global generator.
+        optimizer: the update rule; each member's ``lr`` and ``weight_decay`` override its own.
+        device: where the state lives.
+        dtype: of parameters and activations (float64 for exact comparisons).
+    """
+
+    def __init__(
+        self,
+        members: list[Member],
+        build: Callable[[], Student],
+        *,
+        optimizer: OptimizerConfig,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.members = members
+        self.device = device
+        params: dict[str, list[Tensor]] = {}
+        buffers: dict[str, list[Tensor]] = {}
+        started: dict[int, Student] = {}
+        for member in members:
+            if member.seed not in started:
+                started[member.seed] = _build_seeded(build, member.seed)
+            model = started[member.seed]
+            for name, p in model.named_parameters():
+                params.setdefault(name, []).append(p.detach())
+            for name, b in model.named_buffers():
+                buffers.setdefault(name, []).append(b)
+        self.params = {k: _stack(v, device, dtype) for k, v in params.items()}
+        self.buffers = {k: _stack(v, device, dtype) for k, v in buffers.items()}
+        self.template = next(iter(started.values())).to(device=device, dtype=dtype)
+        self.clock = seed_dropout(self.template)
+        self.optimizer = StackedOptimizer(list(self.params.values()), optimizer)
+        self.seeds = torch.tensor([m.seed for m in members], dtype=torch.int64, device=device)
+        keys = {key for member in members for key in member.hyper}
+        base = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay}
+        self.hyper = {
+            key: torch.tensor(
+                [m.hyper.get(key, base.get(key, 0.0)) for m in members], dtype=dtype, device=device
+            )
+            for key in sorted(keys | base.keys())
+        }
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def chunks(self, size: int) -> list[Chunk]:
+        """Views on the members, ``size`` at a time; they share this population's storage."""
+        grouped = group(self.template) if size > 1 and len(self) > 1 else None
+        starts = range(0, len(self), size)
+        return [Chunk(self, slice(s, min(s + size, len(self))), grouped) for s in starts]
+
+    def keep(self, alive: list[int]) -> None:
+        """Drop the members that are not in ``alive``; chunks made before are no longer valid."""
+        index = torch.tensor(alive, dtype=torch.int64, device=self.device)
+        self.members = [self.members[i] for i in alive]
+        self.params = {k: v[index] for k, v in self.params.items()}
+        self.buffers = {k: v[index] for k, v in self.buffers.items()}
+        self.hyper = {k: v[index] for k, v in self.hyper.items()}
+        self.seeds = self.seeds[index]
+        optimizer = self.optimizer.members(slice(None))
+        optimizer.params = list(self.params.values())
+        optimizer.moments = [[m[index] for m in moment] for moment in self.optimizer.moments]
+        self.optimizer = optimizer
+
+    def state_dict(self, i: int) -> dict[str, Tensor]:
+        """Member ``i``'s parameters and buffers by name, copied to the CPU.
+
+        The model's own names are as the model has them; adapters keep their ``adapters.``.
+        """
+        both = {**self.params, **self.buffers}
+        return {
+            name.removeprefix(MODEL): stacked[i].detach().cpu().clone()
+            for name, stacked in both.items()
+        }
+
+
+class Chunk:
+    """Some consecutive members that run as one network: one alone, or several grouped."""
+
+    def __init__(self, population: Population, part: slice, grouped: nn.Module | None) -> None:
+        self.part = part
+        self.size = part.stop - part.start
+        self.grouped = self.size > 1
+        network = grouped if self.grouped else population.template
+        assert network is not None
+        self.network = network
+        self.members = tuple(population.members[part])
+        self.clock: DropoutClock = population.clock
+        self.seeds = population.seeds[part]
+        self.hyper = {k: v[part] for k, v in population.hyper.items()}
+        self.optimizer = population.optimizer.members(part)
+        pick = part if self.grouped else part.start
+        self.leaves = [p[pick].detach().requires_grad_() for p in population.params.values()]
+        self.state: dict[str, Tensor] = dict(zip(population.params, self.leaves, strict=True))
+        self.state.update({k: b[pick] for k, b in population.buffers.items()})
+
+    def forward(
+        self, images: Tensor, teacher: Outputs | None = None, *, step: int, train: bool
+    ) -> tuple[Outputs, Outputs | None]:
+        """Run images [n or 1, B, C, H, W] through these members.
+
+        Returns:
+            The students' outputs [n, B, ...] and the teacher's, each behind its adapters.
+        """
+        self.network.train(train)
+        self.clock.seeds = self.seeds
+        self.clock.step = step
+        features = {} if teacher is None else teacher.features
+        logits, own, taught = functional_call(
+            self.network,
+            self.state,
+            (self._fold(images), {tap: self._fold(value) for tap, value in features.items()}),
+        )
+        student = Outputs(
+            logits=at_least_float32(self._unfold(logits)),
+            features={tap: self._unfold(value) for tap, value in own.items()},
+        )
+        if teacher is None:
+            return student, None
+        return student, Outputs(
+            logits=teacher.logits, features={tap: self._unfold(v) for tap, v in taught.items()}
+        )
+
+    def _fold(self, shared: Tensor) -> Tensor:
+        if not self.grouped:
+            return shared[0]
+        return fold(shared.expand(self.size, *shared.shape[1:]))
+
+    def _unfold(self, outputs: Tensor) -> Tensor:
+        return unfold(outputs, self.size) if self.grouped else outputs.unsqueeze(0)
+
+    def update(
+        self, losses: Tensor, *, step: int, rate_factor: float, clip_norm: float | None
+    ) -> None:
+        """Optimiser step ``step`` (from 0) down the gradient of each member's own loss [n].
+
+        The losses are summed, never averaged: a member's gradient must not shrink with the
+        number of its companions, since Adam's eps and weight decay see its scale.
+        """
+        grads = list(torch.autograd.grad(losses.sum(), self.leaves, allow_unused=False))
+        if not self.grouped:
+            grads = [g.unsqueeze(0) for g in grads]
+        if clip_norm is not None:
+            grads = clip_gradients(grads, clip_norm)
+        self.optimizer.step(
+            grads, self.hyper["lr"] * rate_factor, self.hyper["weight_decay"], count=step + 1
+        )
+
+
+def _build_seeded(build: Callable[[], Student], seed: int) -> Student:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _stack(tensors: list[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    stacked = torch.stack(tensors).to(device)
+    return stacked.to(dtype) if stacked.is_floating_point() else stacked
+
+
+def distinct(seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """The different seeds [S] in order of appearance, and each member's place in them [N]."""
+    order: dict[int, int] = {}
+    index = [order.setdefault(seed, len(order)) for seed in seeds.tolist()]
+    return (
+        torch.tensor(list(order), dtype=torch.int64, device=seeds.device),
+        torch.tensor(index, dtype=torch.int64, device=seeds.device),
+    )
+
+
+def iterate_batches(n: int, batch_size: int) -> Iterator[slice]:
+    """Slices over n images; a last batch of one image is left out (batch norm needs two)."""
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        if stop - start > 1 or n == 1:
+            yield slice(start, stop)

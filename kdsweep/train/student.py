@@ -1,0 +1,93 @@
+"""A student with the learnable parts that its distillation losses need beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kdsweep.distill.base import Loss, Shapes, adapter_key
+from kdsweep.models.taps import tapped
+
+MODEL = "model."  # in front of the names of the student's own parameters
+
+
+class Student(nn.Module):
+    """A model, the layers of it that losses look at, and the adapters between the two.
+
+    Args:
+        model: the network that will be kept.
+        losses: by name; what they tap of student and teacher.
+        adapters: learnable parts by loss and ``adapter_key``; trained with the model.
+    """
+
+    def __init__(
+        self, model: nn.Module, losses: Mapping[str, Loss], adapters: nn.ModuleDict
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.adapters = adapters
+        self.wanted = {
+            "student": {name: loss.student_taps for name, loss in losses.items()},
+            "teacher": {name: loss.teacher_taps for name, loss in losses.items()},
+        }
+        self.taps = student_taps(losses)
+
+    def forward(
+        self, images: Tensor, teacher: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Logits, and both networks' features as ``<loss>/<tap>``, behind their adapters."""
+        with tapped(self.model, self.taps) as features:
+            logits = self.model(images)
+        return logits, self._adapt("student", features), self._adapt("teacher", teacher)
+
+    def _adapt(self, side: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not features:
+            return {}
+        adapted = {}
+        for name, taps in self.wanted[side].items():
+            own = self.adapters[name] if name in self.adapters else {}
+            for tap in taps:
+                key = adapter_key(side, tap)
+                feature = features[tap]
+                adapted[f"{name}/{tap}"] = own[key](feature) if key in own else feature
+        return adapted
+
+
+def student_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:
+    """The student's layers that any of the losses looks at."""
+    return tuple(dict.fromkeys(tap for loss in losses.values() for tap in loss.student_taps))
+
+
+def teacher_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:
+    """The teacher's layers that any of the losses looks at."""
+    return tuple(dict.fromkeys(tap for loss in losses.values() for tap in loss.teacher_taps))
+
+
+def with_adapters(
+    model: nn.Module, losses: Mapping[str, Loss], teacher: nn.Module | None, image_size: int
+) -> Student:
+    """A student and its adapters, drawn after it, so that they don't change how it starts."""
+    adapters = nn.ModuleDict()
+    if student_taps(losses):
+        assert teacher is not None
+        own = _shapes(model, student_taps(losses), image_size)
+        theirs = _shapes(teacher, teacher_taps(losses), image_size)
+        for name, loss in losses.items():
+            parts = loss.adapters(own, theirs)
+            if len(parts):
+                adapters[name] = parts
+    return Student(model, losses, adapters)
+
+
+@torch.no_grad()
+def _shapes(model: nn.Module, taps: tuple[str, ...], size: int) -> Shapes:
+    """The shape of one image's output at each tap."""
+    like = next(model.parameters())
+    training = model.training
+    model.eval()
+    with tapped(model, taps) as features:
+        model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
+    model.train(training)
+    return {tap: tuple(value.shape[1:]) for tap, value in features.items()}

@@ -1,0 +1,253 @@
+"""Networks that are trained once and found ever after: teachers and baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdsweep import store
+from kdsweep.config import Config
+from kdsweep.errors import UserError
+from kdsweep.evaluate import (
+    agreement,
+    classification_metrics,
+    correct,
+    fidelity_kl,
+    pack_correctness,
+)
+from kdsweep.evaluate.cost import flops_per_image, parameter_count, size_mib
+from kdsweep.models import create_model
+from kdsweep.models.weights import load_weights
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.loop import Trained, predict_alone
+from kdsweep.train.materials import Materials
+
+WEIGHTS = "model.safetensors"
+LOGITS = "logits.safetensors"
+RECIPE_VERSION = 1  # raise it when a change of the code changes what training gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stored network: where it is and what was measured of it."""
+
+    kind: str  # teacher or baseline
+    key: str
+    folder: Path
+    meta: dict[str, Any]
+    found: bool  # already there, not trained now
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file of parameters and buffers."""
+        return self.folder / WEIGHTS
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """On the judged images, after the last epoch."""
+        return dict(self.meta["metrics"])
+
+
+def recipe(config: Config, materials: Materials, hardware: Hardware) -> dict[str, Any]:
+    """Everything that decides how a network without a teacher comes out, but model and seed."""
+    train = dataclasses.asdict(config.train)
+    for name in ("device", "precision", "threads", "fuse", "bank", "channels_last"):
+        del train[name]
+    return {
+        "version": RECIPE_VERSION,
+        "data": materials.digest,
+        "judged": materials.judged.name,
+        "classes": materials.dataset.classes,
+        "image_size": config.data.image_size,
+        "train": train,
+        "schedule": config.schedule,
+        "device": hardware.device.type,
+        "bf16": hardware.bf16,
+        "dtype": str(hardware.dtype),
+    }
+
+
+def teacher_config(config: Config) -> Config:
+    """The config that the teacher is trained with: ``train`` with the teacher's own epochs."""
+    if config.teacher.epochs is None:
+        return config
+    train = dataclasses.replace(config.train, epochs=config.teacher.epochs)
+    return dataclasses.replace(config, train=train)
+
+
+def teacher_key(config: Config, materials: Materials, hardware: Hardware) -> str:
+    """What the teacher of ``config`` is found by."""
+    if config.teacher.checkpoint is not None:
+        path = Path(config.teacher.checkpoint)
+        if not path.is_file():
+            raise UserError(
+                f"teacher.checkpoint={path}: no such file; give a safetensors or torch state dict"
+            )
+        return store.digest(
+            "checkpoint", store.file_hash(path), config.pair.teacher, materials.digest
+        )
+    own = recipe(teacher_config(config), materials, hardware)
+    return store.digest("teacher", own, config.pair.teacher, config.teacher.seed)
+
+
+def baseline_key(config: Config, materials: Materials, hardware: Hardware, seed: int) -> str:
+    """What the baseline student with this seed is found by."""
+    return store.digest("baseline", recipe(config, materials, hardware), config.pair.student, seed)
+
+
+def find(shelf: store.Store, kind: str, key: str) -> Found | None:
+    """The stored network, if it is there whole."""
+    meta = shelf.find(kind, key)
+    if meta is None:
+        return None
+    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=True)
+
+
+def install_checkpoint(
+    shelf: store.Store, key: str, config: Config, materials: Materials, hardware: Hardware
+) -> Found:
+    """Store the user's checkpoint as a teacher, with its metrics on the judged images.
+
+    Raises:
+        UserError: the file does not fit the teacher's architecture or the classes.
+    """
+    model = create_model(
+        config.pair.teacher, classes=materials.classes, image_size=config.data.image_size
+    )
+    assert config.teacher.checkpoint is not None
+    load_weights(model, config.teacher.checkpoint, option="teacher.checkpoint")
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model = model.to(device=hardware.device, dtype=hardware.dtype)
+    trained = Trained(
+        name=config.pair.teacher.name,
+        seed=config.teacher.seed,
+        status="finished",
+        state=state,
+        logits=predict_alone(model, materials.judged, hardware, config.evaluate.batch_size),
+    )
+    costs = plain_costs(model.cpu().float(), materials)
+    return keep(shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs)
+
+
+def keep(
+    shelf: store.Store,
+    kind: str,
+    key: str,
+    trained: Trained,
+    materials: Materials,
+    name: str,
+    costs: dict[str, float],
+) -> Found:
+    """Store a trained network with its metrics and its logits on the judged images."""
+    from safetensors.torch import save_file
+
+    assert trained.logits is not None
+    labels = materials.judged.labels.cpu()
+    meta = {
+        "name": name,
+        "seed": trained.seed,
+        "epochs": len(trained.history),
+        "classes": materials.classes,
+        "judged": materials.judged.name,
+        "images": len(labels),
+        "metrics": judged_metrics(trained.logits, labels, materials.judged.prefix),
+        "costs": costs,
+        "history": trained.history,
+        "seconds": trained.seconds,
+    }
+    with shelf.write(kind, key, meta) as folder:
+        save_file(trained.state, folder / WEIGHTS, metadata={"model": name})
+        save_file({"logits": trained.logits.contiguous()}, folder / LOGITS)
+    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=False)
+
+
+def replay(found: Found) -> Trained:
+    """A stored network as if it had just been trained."""
+    from safetensors.torch import load_file
+
+    return Trained(
+        name=found.key,
+        seed=int(found.meta["seed"]),
+        status="finished",
+        history=found.meta["history"],
+        state=load_file(found.weights),
+        logits=load_file(found.folder / LOGITS)["logits"],
+        seconds=found.meta["seconds"],
+    )
+
+
+def student_metrics(
+    trained: Trained, materials: Materials, teacher: Found | None, baseline: Found | None
+) -> dict[str, float]:
+    """A student's metrics, how far it follows its teacher, and its gain over its baseline.
+
+    ``delta_vs_baseline`` is in points of accuracy. Empty for a student that did not finish.
+    """
+    from safetensors.torch import load_file
+
+    if trained.logits is None:
+        return {}
+    prefix = materials.judged.prefix
+    measured = judged_metrics(trained.logits, materials.judged.labels.cpu(), prefix)
+    if baseline is not None:
+        own, other = measured[f"{prefix}_accuracy"], baseline.metrics[f"{prefix}_accuracy"]
+        measured["delta_vs_baseline"] = own - other
+    if teacher is not None:
+        taught = load_file(teacher.folder / LOGITS)["logits"]
+        mine = trained.logits[None]
+        measured[f"{prefix}_agreement"] = float(agreement(mine, taught)[0])
+        measured[f"{prefix}_fidelity_kl"] = float(fidelity_kl(mine, taught)[0])
+    return measured
+
+
+def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
+    """Write a finished student's parameters, and which judged images it has right, bit by bit."""
+    from safetensors.torch import save_file
+
+    if trained.logits is None:
+        return
+    with store.writable(folder):
+        save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
+        right = correct(trained.logits[None], materials.judged.labels.cpu())[0]
+        (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
+
+
+def plain_costs(model: nn.Module, materials: Materials) -> dict[str, float]:
+    """Costs that need no clock: parameters, size, floating-point operations an image."""
+    images = materials.judged.normalise(materials.judged.images[:1].cpu()).float()
+    return {
+        "parameters": float(parameter_count(model)),
+        "size_mib": size_mib(model),
+        "flops_per_image": float(flops_per_image(model, images)),
+    }
+
+
+def judged_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
+    """Metrics of one network's logits [n, K], named for the images: val_accuracy, test_nll."""
+    measured = classification_metrics(logits[None], labels)
+    return {f"{prefix}_{name}": float(value[0]) for name, value in measured.items()}
+
+
+def refuse_untrained(found: Found) -> None:
+    """Let no network teach that does not know its classes better than chance.
+
+    Raises:
+        UserError: its accuracy is within three standard errors of guessing.
+    """
+    prefix = "val" if found.meta["judged"] == "validation" else "test"
+    accuracy = found.metrics[f"{prefix}_accuracy"]
+    chance = 100 / found.meta["classes"]
+    images = found.meta["images"]
+    limit = chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / images)
+    if not accuracy > limit:
+        raise UserError(
+            f"the teacher {found.meta['name']} has {accuracy:.2f} % of {images} "
+            f"{found.meta['judged']} images right, no better than guessing ({chance:.2f} %): an "
+            "untrained teacher can't teach; raise teacher.epochs or give a trained "
+            "teacher.checkpoint"
+        )
