@@ -96,6 +96,7 @@ def register() -> None:
 def task(config: DictConfig) -> Any:
     """One job on its own: what Hydra calls without -m, or another launcher for each cell."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from kdsweep.runner import run_jobs
     from kdsweep.sweep.callback import report_single
@@ -103,7 +104,7 @@ def task(config: DictConfig) -> Any:
     job = make_job(config, HydraConfig.get())
     (outcome,) = run_jobs([job])
     value = outcome.value
-    if HydraConfig.get().mode.name == "RUN":
+    if HydraConfig.get().mode == RunMode.RUN:
         report_single(job, outcome)
     return value
 

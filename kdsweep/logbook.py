@@ -12,7 +12,7 @@ from typing import Any
 from kdsweep.config import Config
 from kdsweep.jobs import RECORD, Job
 from kdsweep.progress import Progress
-from kdsweep.tracking import DatasetInfo, Tracker, create_tracker
+from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker
 from kdsweep.train.materials import Materials
 from kdsweep.train.teachers import Found
 
@@ -121,13 +121,13 @@ class Logbook:
         if trial in self.open:
             self.close(trial, _STATES[record["state"]], record["reason"])
 
-    def close(self, run: str, status: str, reason: str | None = None) -> None:
+    def close(self, run: str, status: Status, reason: str | None = None) -> None:
         """Close one run."""
         self.tracker.close(run, status, reason=reason)
         if run in self.open:
             self.open.remove(run)
 
-    def close_all(self, status: str, reason: str) -> None:
+    def close_all(self, status: Status, reason: str) -> None:
         """Close whatever is still open, the latest first."""
         for run in reversed(self.open.copy()):
             self.close(run, status, reason)
@@ -198,7 +198,7 @@ def _params(config: Config) -> dict[str, object]:
     return plain
 
 
-_STATES = {
+_STATES: dict[str, Status] = {
     "finished": "finished",
     "complete": "finished",
     "diverged": "failed",

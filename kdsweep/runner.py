@@ -28,6 +28,7 @@ from kdsweep.train.loop import Trained
 from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Member
 from kdsweep.train.teachers import Found
+from kdsweep.train.workers import stop_workers, workers
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Runner:
             baselines = self._baselines()
             return self._students(teacher, baselines)
         except KeyboardInterrupt:
+            stop_workers()
             self.book.close_all("killed", "interrupted")
             raise
         except KdsweepError as error:
@@ -204,6 +206,9 @@ class Runner:
         many = f" x {len(members)}" if len(members) > 1 else ""
         with Progress(title + many, epochs=group.config.train.epochs, metric=metric) as progress:
             observer = RunObserver(self.book.tracker, runs, progress)
+            processes = min(self.plan.hardware.workers, len(members))
+            if processes > 1:
+                return workers(self.plan.hardware.workers).train(group, members, observer)
             return train_group(
                 group,
                 members,

@@ -41,8 +41,10 @@ class LiveTeacher:
         with self.hardware.autocast(), tapped(self.model, self.taps) as features:
             logits = self.model(images.flatten(0, 1))
         return Outputs(
-            logits=at_least_float32(logits).unflatten(0, shape),
-            features={name: value.unflatten(0, shape) for name, value in features.items()},
+            logits=at_least_float32(logits).reshape(*shape, -1),
+            features={
+                name: value.reshape(*shape, *value.shape[1:]) for name, value in features.items()
+            },
         )
 
 
@@ -51,8 +53,7 @@ class LogitBank:
 
     The bank is two files that processes map into memory together: fp16 logits [n, views, K] and
     a byte for each pair that says whether it is filled. A pair's byte is set after its logits
-    are written, so a process that dies half-way loses its last batch and nothing else;
-    processes that want to fill at once take turns, and find most of their work done.
+    are written, so a process that dies half-way loses its last batch and nothing else.
 
     Args:
         model: the trained teacher.
@@ -81,8 +82,7 @@ class LogitBank:
         self.shape = (images, views.count, classes)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.lock = filelock.FileLock(folder / ".fill.lock")
-            with self.lock:
+            with filelock.FileLock(folder / ".open.lock"):
                 self.filled = _open(folder / "filled.u8", np.uint8, self.shape[:2])
                 self.logits = _open(folder / "logits.f16", np.float16, self.shape)
         self.on_device = torch.zeros((0,), device=hardware.device)
@@ -95,18 +95,24 @@ class LogitBank:
         return images * views * (2 * classes + 1)
 
     def prepare(self, index: Tensor, view: Tensor) -> None:
-        """Compute what is missing of the pairs [S, n] that the next epoch will ask for."""
+        """Compute what is missing of the pairs [S, n] that the next epoch will ask for.
+
+        Processes that fill at once start at different places and look again before each batch,
+        so they share the work without waiting for one another.
+        """
         i, v = index.flatten().cpu().numpy(), view.flatten().cpu().numpy()
-        if self.filled[i, v].all():
-            self._refresh(i, v)
-            return
-        with self.lock:
-            missing = self.filled[i, v] == 0
+        missing = self.filled[i, v] == 0
+        if missing.any():
             pairs = np.unique(np.stack([i[missing], v[missing]], 1), axis=0)
-            if len(pairs) and self.on_fill is not None:
+            if self.on_fill is not None:
                 self.on_fill(len(pairs))
-            for start in range(0, len(pairs), FILL_BATCH):
-                self._fill(pairs[start : start + FILL_BATCH])
+            starts = range(0, len(pairs), FILL_BATCH)
+            first = os.getpid() % len(starts)
+            for start in (*starts[first:], *starts[:first]):
+                batch = pairs[start : start + FILL_BATCH]
+                batch = batch[self.filled[batch[:, 0], batch[:, 1]] == 0]
+                if len(batch):
+                    self._fill(batch)
         self._refresh(i, v)
 
     @torch.no_grad()

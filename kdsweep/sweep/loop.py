@@ -45,9 +45,12 @@ class SweepLoop:
     """
 
     def __init__(self, sweeper: KdsweepSweeper, arguments: list[str]) -> None:
+        assert sweeper.launcher is not None
+        assert sweeper.hydra_context is not None
+        assert sweeper.config is not None
         self.launcher = sweeper.launcher
         self.context = sweeper.hydra_context
-        self.config: DictConfig = sweeper.config
+        self.config = sweeper.config
         self.options = sweeper.options
         params = self.options.get("params") or {}
         given = [f"{key}={value}" for key, value in params.items()]

@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdsweep import store
@@ -53,7 +54,7 @@ def open_study(
             storage=open_storage(storage),
             sampler=sampler,
             pruner=pruner,
-            directions=list(directions),
+            directions=[StudyDirection[d.upper()] for d in directions],
             load_if_exists=True,
         )
     except ValueError as error:

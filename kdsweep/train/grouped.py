@@ -27,6 +27,14 @@ class NotGroupableError(Exception):
     """A network that can't be executed with its members folded into the channels."""
 
 
+def _adopt(grouped: nn.Module, layer: nn.Module) -> None:
+    """Register the layer's own parameters and buffers under their names."""
+    for name, parameter in layer._parameters.items():
+        grouped.register_parameter(name, parameter)
+    for name, buffer in layer._buffers.items():
+        grouped.register_buffer(name, buffer)
+
+
 class _GroupedConv2d(nn.Module):
     weight: Tensor
     bias: Tensor | None
@@ -34,8 +42,7 @@ class _GroupedConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = [conv]  # in a list, so that its parameters are not registered twice
-        self.register_parameter("weight", conv.weight)
-        self.register_parameter("bias", conv.bias)
+        _adopt(self, conv)
 
     def forward(self, x: Tensor) -> Tensor:
         (conv,) = self.conv
@@ -65,10 +72,7 @@ class _GroupedBatchNorm2d(nn.Module):
             raise NotGroupableError("a batch norm without running averages by momentum")
         self.momentum = norm.momentum
         self.eps = norm.eps
-        self.register_parameter("weight", norm.weight)
-        self.register_parameter("bias", norm.bias)
-        for name, buffer in norm.named_buffers():
-            self.register_buffer(name, buffer)
+        _adopt(self, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -91,11 +95,10 @@ class _GroupedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.register_parameter("weight", linear.weight)
-        self.register_parameter("bias", linear.bias)
+        _adopt(self, linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        members = x.unflatten(1, (self.weight.shape[0], -1)).transpose(0, 1)  # [N, B, F]
+        members = unfold(x, self.weight.shape[0])  # [N, B, F]
         weight = self.weight.transpose(1, 2)
         if self.bias is None:
             out = torch.bmm(members, weight)
@@ -143,4 +146,5 @@ def fold(images: Tensor) -> Tensor:
 
 def unfold(outputs: Tensor, n: int) -> Tensor:
     """[B, N * C, ...] to [N, B, C, ...]."""
-    return outputs.unflatten(1, (n, -1)).transpose(0, 1)
+    shape = (outputs.shape[0], n, outputs.shape[1] // n, *outputs.shape[2:])
+    return outputs.reshape(shape).transpose(0, 1)

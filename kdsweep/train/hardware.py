@@ -25,6 +25,7 @@ class Hardware:
     bf16: bool  # activations under autocast
     channels_last: bool
     grouped: bool  # several members as one grouped network, else one after another
+    workers: int  # processes of one thread each that share the members of a population
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of a forward pass."""
@@ -80,7 +81,12 @@ def choose_hardware(config: TrainConfig) -> Hardware:
         bf16=precision == "bf16",
         channels_last=config.channels_last and not on_gpu,
         grouped=config.fuse == "grouped" or (config.fuse == "auto" and on_gpu),
+        workers=config.threads or usable_cores() if _wants_workers(config, on_gpu) else 1,
     )
+
+
+def _wants_workers(config: TrainConfig, on_gpu: bool) -> bool:
+    return config.fuse == "workers" or (config.fuse == "auto" and not on_gpu)
 
 
 def usable_cores() -> int:

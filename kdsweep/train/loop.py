@@ -229,7 +229,8 @@ def _train_epoch(
             chunk.update(loss, step=step, rate_factor=rate, clip_norm=config.clip_norm)
             sums[chunk.part] += loss.detach() * index.shape[1]
         observer.step(step + 1, total)
-    return sums / sum(b.stop - b.start for b in batches)
+    seen = sum(b.stop - b.start for b in batches)
+    return sums / seen
 
 
 @torch.no_grad()

@@ -47,12 +47,18 @@ class Student(nn.Module):
             return {}
         adapted = {}
         for name, taps in self.wanted[side].items():
-            own = self.adapters[name] if name in self.adapters else {}
             for tap in taps:
-                key = adapter_key(side, tap)
+                adapter = self._adapter(name, adapter_key(side, tap))
                 feature = features[tap]
-                adapted[f"{name}/{tap}"] = own[key](feature) if key in own else feature
+                adapted[f"{name}/{tap}"] = feature if adapter is None else adapter(feature)
         return adapted
+
+    def _adapter(self, loss: str, key: str) -> nn.Module | None:
+        if loss not in self.adapters:
+            return None
+        own = self.adapters[loss]
+        assert isinstance(own, nn.ModuleDict)
+        return own[key] if key in own else None
 
 
 def student_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:
