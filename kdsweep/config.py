@@ -231,6 +231,7 @@ class EvaluateConfig:
 
     protocol: str = "validation"
     test: bool = False  # open test once, after the last epoch
+    latency: bool = False  # time the networks: 100 batches each
     batch_size: int = 1000
 
     def __post_init__(self) -> None:
@@ -257,6 +258,48 @@ class TrackingConfig:
 
 
 @dataclass(kw_only=True)
+class PrunerConfig:
+    """When a trial that does badly is stopped early; the numbers are Optuna's."""
+
+    name: str = "none"
+    startup_trials: int = 5  # median: finished trials before any is pruned
+    warmup_epochs: int = 0  # median: epochs before a trial may be pruned
+    min_epochs: int = 1  # asha, hyperband: epochs that every trial gets
+    reduction_factor: int = 3  # asha, hyperband: one of so many goes on
+    p_threshold: float = 0.1  # wilcoxon
+
+    def __post_init__(self) -> None:
+        _choice("pruner.name", self.name, ("none", "median", "asha", "hyperband", "wilcoxon"))
+        _non_negative("pruner.startup_trials", self.startup_trials)
+        _non_negative("pruner.warmup_epochs", self.warmup_epochs)
+        _positive("pruner.min_epochs", self.min_epochs)
+        _require(
+            self.reduction_factor >= 2,
+            "pruner.reduction_factor",
+            self.reduction_factor,
+            "2 or more",
+        )
+        _require(0 < self.p_threshold < 1, "pruner.p_threshold", self.p_threshold, "0 to 1")
+
+
+# Each objective's name, and whether more of it is better.
+OBJECTIVES = {
+    "accuracy": True,
+    "top5_accuracy": True,
+    "nll": False,
+    "ece": False,
+    "agreement": True,
+    "fidelity_kl": False,
+    "delta_vs_baseline": True,
+    "parameters": False,
+    "size_mib": False,
+    "flops_per_image": False,
+    "latency_ms": False,
+    "efficiency": True,
+}
+
+
+@dataclass(kw_only=True)
 class Config:
     """One experiment: a teacher, a student, a dataset, a loss, a schedule and its seeds."""
 
@@ -268,6 +311,9 @@ class Config:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    objective: Any = "accuracy"  # one name, or a list of them for a study of several objectives
+    storage: str = "sqlite:///mlruns/optuna.db"  # of the Optuna study
     seed: int = 0  # first seed
     seeds: int = 1  # how many, counted up from ``seed``
     root: str = "mlruns"  # everything that a run writes
@@ -275,6 +321,14 @@ class Config:
     trial: int | None = None  # set by the sweeper
 
     def __post_init__(self) -> None:
+        for name in self.objectives:
+            _choice("objective", name, tuple(OBJECTIVES))
+        _require(
+            self.pruner.name == "none" or self.objectives in (("accuracy",), ("nll",)),
+            "objective",
+            self.objective,
+            "accuracy or nll alone with a pruner, which judges by what every epoch gives",
+        )
         _positive("seeds", self.seeds)
         _non_negative("seed", self.seed)
         published = self.evaluate.protocol == "published"
@@ -290,3 +344,19 @@ class Config:
             self.data.val_fraction,
             "0 with evaluate.protocol=published, which trains on every image",
         )
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the study optimises, first the one that reports show."""
+        given = [self.objective] if isinstance(self.objective, str) else list(self.objective)
+        return tuple(str(name) for name in given)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Optuna's direction of each objective."""
+        return tuple("maximize" if OBJECTIVES[name] else "minimize" for name in self.objectives)
+
+    @property
+    def times_networks(self) -> bool:
+        """Whether latency is to be measured."""
+        return self.evaluate.latency or bool({"latency_ms", "efficiency"} & set(self.objectives))

@@ -46,11 +46,12 @@ class Outcome:
     error: KdsweepError | None = None
 
     @property
-    def value(self) -> float:
-        """The objective; raises the job's error where it failed."""
+    def value(self) -> float | list[float]:
+        """The objective, or several; raises the job's error where it failed."""
         if self.error is not None:
             raise self.error
-        return float(self.record["value"])
+        values: list[float] = self.record["values"]
+        return values if len(values) != 1 else values[0]
 
 
 def numbers(config: Config) -> dict[str, float]:
@@ -69,7 +70,7 @@ def numbers(config: Config) -> dict[str, float]:
 def group_key(config: Config) -> str:
     """Equal for configurations that can train as one population."""
     plain = dataclasses.asdict(config)
-    for key in ("seed", "seeds", "study", "trial", "tracking"):
+    for key in ("seed", "seeds", "study", "trial", "tracking", "storage", "objective", "pruner"):
         del plain[key]
     for key in ("lr", "weight_decay"):
         del plain["train"]["optimizer"][key]

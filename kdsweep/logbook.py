@@ -7,7 +7,7 @@ import logging
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdsweep.config import Config
 from kdsweep.jobs import RECORD, Job
@@ -15,6 +15,9 @@ from kdsweep.progress import Progress
 from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker
 from kdsweep.train.materials import Materials
 from kdsweep.train.teachers import Found
+
+if TYPE_CHECKING:
+    from kdsweep.sweep.pruning import Pruning
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ class Logbook:
         if config.is_file():
             self.tracker.log_file(trial, config, "config")
         self.tracker.log_file(trial, job.folder / RECORD)
-        if len(job.seeds) > 1 and record["value"] is not None:
+        if len(job.seeds) > 1 and record["values"]:
             self.tracker.log_metrics(trial, {**mean_metrics(record), **record["costs"]})
         for seed in job.seeds:
             kept = record["seeds"][str(seed)]
@@ -173,7 +176,14 @@ class Logbook:
 class RunObserver:
     """Passes each epoch's metrics to MLflow, a run for each member, and to the progress."""
 
-    def __init__(self, tracker: Tracker, runs: Mapping[str, str], progress: Progress) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        runs: Mapping[str, str],
+        progress: Progress,
+        pruning: Pruning | None = None,
+    ) -> None:
+        self.pruning = pruning
         self.tracker = tracker
         self.runs = runs
         self.progress = progress
@@ -183,11 +193,11 @@ class RunObserver:
         self.progress.step(done, total)
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        """Log every member's metrics; nobody is sent home."""
+        """Log every member's metrics; the pruning sends members home."""
         for name, record in records.items():
             self.tracker.log_epoch(self.runs[name], record, epoch=epoch + 1)
         self.progress.epoch(epoch, records)
-        return {}
+        return {} if self.pruning is None else self.pruning.epoch(epoch, records)
 
 
 def _params(config: Config) -> dict[str, object]:
@@ -212,8 +222,12 @@ def mean_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """The mean of each metric over a job's seeds, and the objective's standard deviation."""
     seeds = [seed["metrics"] for seed in record["seeds"].values()]
     means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
-    spread = statistics.stdev(m[record["objective"]] for m in seeds)
-    return {**means, f"{record['objective']}_sd": spread, "seeds": float(len(seeds))}
+    spreads = {
+        f"{name}_sd": statistics.stdev(m[name] for m in seeds)
+        for name in record["objectives"]
+        if name in seeds[0]
+    }
+    return {**means, **spreads, "seeds": float(len(seeds))}
 
 
 def _job_name(job: Job) -> str:

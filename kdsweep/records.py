@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdsweep.errors import UserError
 from kdsweep.jobs import Job
 from kdsweep.train.loop import Trained
 from kdsweep.train.teachers import Found
@@ -35,25 +36,26 @@ def make_record(
 ) -> dict[str, Any]:
     """The record of a job whose seeds have all been trained, or have failed.
 
-    The value is the mean accuracy over seeds, in percent, on the judged images. A job with a
-    seed that failed has failed: the mean of the survivors is not the mean.
+    A value is the mean over seeds, on the judged images. A job with a seed that failed has
+    failed: the mean of the survivors is not the mean.
     """
-    objective = f"{'val' if judged == 'validation' else judged}_accuracy"
+    prefix = "val" if judged == "validation" else judged
+    names = [metric_name(name, prefix) for name in job.config.objectives]
     broken = [s for s in students if s.trained.status != "finished"]
     state, reason = COMPLETE, None
     if broken:
         first = broken[0].trained
         state = PRUNED if first.status == "dropped" else FAILED
         reason = f"seed {first.seed}: {first.reason}"
-    values = [s.metrics[objective] for s in students if s.trained.status == "finished"]
+    values = [] if broken else [_mean(name, students, costs, prefix) for name in names]
     return {
         "study": job.config.study,
         "trial": job.config.trial,
         "overrides": list(job.overrides),
         "state": state,
         "reason": reason,
-        "objective": objective,
-        "value": statistics.fmean(values) if values and not broken else None,
+        "objectives": names,
+        "values": values,
         "judged": judged,
         "run_id": run_id,
         "seconds": sum(s.trained.seconds for s in students),
@@ -62,6 +64,31 @@ def make_record(
         "seeds": {str(s.trained.seed): _seed(s) for s in students},
         "teacher": None if teacher is None else _network(teacher),
     }
+
+
+def metric_name(objective: str, prefix: str) -> str:
+    """An objective as it is logged: accuracy is val_accuracy or test_accuracy."""
+    measured = ("accuracy", "top5_accuracy", "nll", "ece", "agreement", "fidelity_kl")
+    if objective in measured:
+        return f"{prefix}_{objective}"
+    return "latency_ms_p50" if objective == "latency_ms" else objective
+
+
+def _mean(
+    name: str, students: Sequence[Student], costs: Mapping[str, float], prefix: str
+) -> float:
+    if name in costs:
+        return costs[name]
+    if name == "efficiency":
+        accuracy = statistics.fmean(s.metrics[f"{prefix}_accuracy"] for s in students)
+        return accuracy / (costs["size_mib"] * costs["latency_ms_p50"])
+    try:
+        return statistics.fmean(s.metrics[name] for s in students)
+    except KeyError as error:
+        raise UserError(
+            f"objective={name.removeprefix(prefix + '_')}: not measured for these runs "
+            "(agreement and fidelity need a teacher, top5 more than 5 classes)"
+        ) from error
 
 
 def _seed(student: Student) -> dict[str, Any]:

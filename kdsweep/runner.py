@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -29,6 +30,9 @@ from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Member
 from kdsweep.train.teachers import Found
 from kdsweep.train.workers import stop_workers, workers
+
+if TYPE_CHECKING:
+    from kdsweep.sweep.pruning import Pruning
 
 log = logging.getLogger(__name__)
 
@@ -200,12 +204,17 @@ class Runner:
         return found
 
     def _train(
-        self, title: str, group: Group, members: list[Member], runs: dict[str, str]
+        self,
+        title: str,
+        group: Group,
+        members: list[Member],
+        runs: dict[str, str],
+        pruning: Pruning | None = None,
     ) -> dict[str, Trained]:
         metric = f"{self.plan.materials.judged.prefix}_accuracy"
         many = f" x {len(members)}" if len(members) > 1 else ""
         with Progress(title + many, epochs=group.config.train.epochs, metric=metric) as progress:
-            observer = RunObserver(self.book.tracker, runs, progress)
+            observer = RunObserver(self.book.tracker, runs, progress, pruning)
             processes = min(self.plan.hardware.workers, len(members))
             if processes > 1:
                 return workers(self.plan.hardware.workers).train(group, members, observer)
@@ -232,11 +241,20 @@ class Runner:
             }
             title = f"student {plan.config.pair.student.name}"
             group = Group(config=plan.config, teacher=teacher)
-            results = self._train(title, group, members, logged)
+            results = self._train(title, group, members, logged, self._pruning())
         return {
             job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines)
             for job in plan.jobs
         }
+
+    def _pruning(self) -> Pruning | None:
+        config = self.plan.config
+        if config.pruner.name == "none" or config.study is None or config.trial is None:
+            return None
+        from kdsweep.sweep.pruning import Pruning
+
+        metric = f"{self.plan.materials.judged.prefix}_{config.objectives[0]}"
+        return Pruning(self.plan.jobs, metric)
 
     def _conclude(
         self,
@@ -279,7 +297,7 @@ class Runner:
         role = "teacher" if kind == "teacher" else "student"
         with torch.random.fork_rng(devices=[]):
             model = build_student(Group(config=plan.config, student=role), plan.materials)
-        return teachers.plain_costs(model, plan.materials)
+        return teachers.costs_of(model, plan.materials, plan.config, plan.hardware)
 
 
 def _baseline_config(config: Config) -> Config:

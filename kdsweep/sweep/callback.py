@@ -44,9 +44,7 @@ def report_study(config: Any, folder: Path, *, interrupted: bool) -> None:
     if not records:
         return
     parent = tracker.open_sweep(study, params={}, tags={})
-    best = [r["value"] for r in records if r["value"] is not None]
-    if best:
-        tracker.log_metrics(parent, {records[0]["objective"]: max(best), "trials": len(records)})
+    tracker.log_metrics(parent, _progress(records, config))
     tracker.close(parent, "killed" if interrupted else "finished")
     if interrupted:
         print(f"\nInterrupted; the same command continues study {study}.")
@@ -57,6 +55,19 @@ def report_study(config: Any, folder: Path, *, interrupted: bool) -> None:
     runs = [r["run_id"] for r in records if r["run_id"]]
     for line in next_commands(study, config, runs):
         print(line)
+
+
+def _progress(records: list[dict[str, Any]], config: Any) -> dict[str, float]:
+    """What the parent run shows: how many trials there are, and the best of each objective."""
+    values = [record["values"] for record in records if record["values"]]
+    shown = {"trials": float(len(records)), "trials_complete": float(len(values))}
+    for i, (name, direction) in enumerate(
+        zip(records[0]["objectives"], config.directions, strict=True)
+    ):
+        if values:
+            best = max if direction == "maximize" else min
+            shown[f"best_{name}"] = best(value[i] for value in values)
+    return shown
 
 
 def next_commands(study: str, config: Any, runs: list[str]) -> list[str]:

@@ -96,7 +96,7 @@ class _Nest:
             job_subdir_key="hydra.sweep.subdir",
         )
 
-    def _task(self, i: int, config: DictConfig) -> float:
+    def _task(self, i: int, config: DictConfig) -> float | list[float]:
         from hydra.core.hydra_config import HydraConfig
 
         from kdsweep.cli import make_job

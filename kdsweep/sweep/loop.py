@@ -23,10 +23,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial, TrialState
 
 from kdsweep import store
+from kdsweep.cli import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
-from kdsweep.sweep.launcher import FusedLauncher
+from kdsweep.sweep.launcher import FusedLauncher, check
+from kdsweep.sweep.pruning import create_pruner
 
 if TYPE_CHECKING:
     from kdsweep.sweep.sweeper import KdsweepSweeper
@@ -112,14 +114,13 @@ class SweepLoop:
 
     def _check(self, cells: Sequence[dict[str, Any]]) -> None:
         """Compose and check every cell, or the corners of a continuous space, before the first."""
-        from kdsweep.sweep.launcher import check
-
         points = list(cells) or self._corners()
         configs = [self._compose(self._overrides(point), i) for i, point in enumerate(points)]
         check(configs)
         plain = configs[0].copy()
         with open_dict(plain):
             plain.pop("hydra")
+        self.typed = typed(plain)
         self.content = self._content(plain)
 
     def _corners(self) -> list[dict[str, Any]]:
@@ -149,7 +150,7 @@ class SweepLoop:
     def _content(self, config: DictConfig) -> dict[str, Any]:
         """What names the study: the space, and everything that is not swept."""
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        for key in ("study", "trial", "tracking", "root"):
+        for key in ("study", "trial", "tracking", "root", "storage"):
             del plain[key]
         groups = [key for key in self.distributions if "." not in key and key not in plain]
         for key in self.distributions:
@@ -170,22 +171,31 @@ class SweepLoop:
         name = studies.study_name(self.config.study, list(self.distributions), self.content)
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
-        directions = OptunaSweeperImpl._get_directions(self)  # type: ignore[arg-type]
+        directions = self._directions()
         study = studies.open_study(
             name=name,
             storage=self.options["storage"],
             directions=directions,
-            sampler=None,
+            pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
         )
         studies.adopt(study, self.content)
         if not self.grid:
             study.sampler = self._continued(study)
         return study
 
-    @property
-    def direction(self) -> Any:
-        """As the official sweeper's helper wants it."""
-        return self.options["direction"]
+    def _directions(self) -> list[str]:
+        """One for each objective: what it asks for, or what the user set."""
+        given = self.options["direction"]
+        if given is None:
+            return list(self.typed.directions)
+        directions = [given] if isinstance(given, str) else list(given)
+        allowed = {"minimize", "maximize"}
+        if len(directions) != len(self.typed.objectives) or not allowed.issuperset(directions):
+            raise UserError(
+                f"hydra.sweeper.direction={given}: allowed is minimize or maximize, one for each "
+                f"objective ({', '.join(self.typed.objectives)})"
+            )
+        return directions
 
     def _continued(self, study: optuna.Study) -> optuna.samplers.BaseSampler:
         """The sampler; a seeded one draws on where it stopped, instead of from the start."""
@@ -359,5 +369,5 @@ def _attributes(record: dict[str, Any]) -> dict[str, Any]:
         "mlflow_run_id": record["run_id"],
         "mlflow_seed_run_ids": {seed: kept["run_id"] for seed, kept in seeds.items()},
         "seconds": record["seconds"],
-        "objective": record["objective"],
+        "objectives": record["objectives"],
     }

@@ -7,6 +7,7 @@ processes on one study never train the same cell.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -68,6 +69,7 @@ def open_study(
     return study
 
 
+@functools.lru_cache(maxsize=4)
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """The database behind ``url``, created where it is a SQLite file that is not there.
 

@@ -47,7 +47,7 @@ def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
     """The data of a report on these records, without verdicts."""
     keys = swept_keys(records)
     first = records[0]
-    objective = first["objective"]
+    objective = first["objectives"][0]
     return Sweep(
         study=study,
         dataset=dataset_name(first),

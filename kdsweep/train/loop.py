@@ -229,8 +229,8 @@ def _train_epoch(
             chunk.update(loss, step=step, rate_factor=rate, clip_norm=config.clip_norm)
             sums[chunk.part] += loss.detach() * index.shape[1]
         observer.step(step + 1, total)
-    seen = sum(b.stop - b.start for b in batches)
-    return sums / seen
+    mean: Tensor = sums / sum(b.stop - b.start for b in batches)
+    return mean
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kdsweep import store
@@ -20,7 +21,7 @@ from kdsweep.evaluate import (
     fidelity_kl,
     pack_correctness,
 )
-from kdsweep.evaluate.cost import flops_per_image, parameter_count, size_mib
+from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_count, size_mib
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.train.hardware import Hardware
@@ -130,7 +131,7 @@ def install_checkpoint(
         state=state,
         logits=predict_alone(model, materials.judged, hardware, config.evaluate.batch_size),
     )
-    costs = plain_costs(model.cpu().float(), materials)
+    costs = costs_of(model.cpu().float(), materials, config, hardware)
     return keep(shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs)
 
 
@@ -217,14 +218,20 @@ def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
         (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
 
 
-def plain_costs(model: nn.Module, materials: Materials) -> dict[str, float]:
-    """Costs that need no clock: parameters, size, floating-point operations an image."""
-    images = materials.judged.normalise(materials.judged.images[:1].cpu()).float()
-    return {
+def costs_of(
+    model: nn.Module, materials: Materials, config: Config, hardware: Hardware
+) -> dict[str, float]:
+    """Parameters, size, operations an image; and latency, where the configuration asks for it."""
+    images = materials.judged.normalise(materials.judged.images[: config.train.batch_size])
+    images = images.to(torch.float32)
+    costs = {
         "parameters": float(parameter_count(model)),
         "size_mib": size_mib(model),
-        "flops_per_image": float(flops_per_image(model, images)),
+        "flops_per_image": float(flops_per_image(model, images[:1].cpu())),
     }
+    if config.times_networks:
+        costs.update(measure_latency(model.to(hardware.device), images).metrics())
+    return costs
 
 
 def judged_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import dataclasses
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -121,7 +122,7 @@ def split(members: Sequence[Member], parts: int) -> list[list[Member]]:
     """Consecutive parts whose sizes differ by at most one; none is empty."""
     parts = min(parts, len(members))
     bounds = [len(members) * i // parts for i in range(parts + 1)]
-    return [list(members[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [list(members[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def pack(trained: Trained) -> dict[str, Any]:
