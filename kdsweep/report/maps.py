@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsweep.report import series
 from kdsweep.report.data import COMPLETE, Sweep
 from kdsweep.report.series import Grid
-from kdsweep.report.style import COLOURS, MARKERS, new_figure, styled
+from kdsweep.report.style import COLOURS, MARKERS, new_figure, page_width, styled
 from kdsweep.report.table import number
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def forest_plot(sweep: Sweep) -> Figure:
     lines = series.forest(sweep)
     assert lines is not None
     with styled():
-        figure, (axes,) = new_figure(8, 1.5 + 0.25 * len(lines))
+        width = page_width([line.label for line in lines])
+        figure, (axes,) = new_figure(width, 1.5 + 0.25 * len(lines))
         band = sweep.equivalence
         axes.axvspan(-band, band, color=COLOURS["equivalent"], alpha=0.12, lw=0)
         axes.axvline(0, color="black", lw=0.8)

@@ -18,7 +18,7 @@ from kdsweep.report import series
 from kdsweep.report.data import Sweep
 from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.series import FEW, Bar, Line
-from kdsweep.report.style import COLOURS, new_figure, styled
+from kdsweep.report.style import COLOURS, legend_columns, new_figure, page_width, styled, wrapped
 from kdsweep.report.table import number
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def _horizontal_bars(
     from matplotlib.ticker import FuncFormatter
 
     with styled():
-        figure, (axes,) = new_figure(8, 1.1 + 0.27 * len(bars))
+        width = page_width([bar.label for bar in bars])
+        figure, (axes,) = new_figure(width, 1.1 + 0.27 * len(bars))
         ends = [sum(x for x in (bar.value, bar.sd) if math.isfinite(x)) for bar in bars]
         places = range(len(bars))
         colours = [to_rgba(COLOURS[bar.role], 0.4 if bar.remark else 1.0) for bar in bars]
@@ -137,7 +138,7 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
     unnamed = f"{len(cells) - any(c.role == 'best' for c in cells)} other cells"
     for line in lines:
         stands_out = line.role != "distilled"
-        text = line.label + (" (best)" if line.role == "best" else "")
+        text = wrapped(line.label + (" (best)" if line.role == "best" else ""))
         if not (stands_out or few):
             text, unnamed = unnamed, "_nolegend_"
         marker = "." if len(line.epochs) == 1 else None
@@ -168,7 +169,8 @@ def learning_curves(sweep: Sweep) -> Figure:
     assert lines is not None
     gaps = series.difference_curves(sweep, sweep.objective)
     with styled():
-        figure, panels = new_figure(11 if gaps else 6, 4.4, 2 if gaps else 1)
+        width = 11 if gaps else 6
+        figure, panels = new_figure(width, 4.4, 2 if gaps else 1)
         _draw_curves(panels[0], lines)
         panels[0].set_title(f"{sweep.objective}, {sweep.unit}")
         if gaps:
@@ -179,7 +181,8 @@ def learning_curves(sweep: Sweep) -> Figure:
             axes.set_xlabel("epoch (band: ± sd over seeds)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        columns = legend_columns(labels, width)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -203,8 +206,9 @@ def accuracy_against_size(sweep: Sweep) -> Figure:
             )
             if point.named:
                 left = point.role != "best"  # of two points at one size each has its own side
+                value = number(point.accuracy, sweep.decimals)
                 axes.annotate(
-                    f"{point.label}\n{number(point.accuracy, sweep.decimals)} {sweep.unit}",
+                    f"{wrapped(point.label)}\n{value} {sweep.unit}",
                     (point.size_mib, point.accuracy),
                     (-8 if left else 8, 0),
                     textcoords="offset points",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,22 @@ def styled() -> Iterator[None]:
         }
     ):
         yield
+
+
+def wrapped(label: str) -> str:
+    """A label in lines that leave room for the picture."""
+    return textwrap.fill(label, 44)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many labels, as wide as the widest of them, fit beside one another in a figure."""
+    widest = max(len(line) for label in labels for line in label.split("\n"))
+    return max(1, min(len(labels), 4, int(width / (0.09 * widest + 0.6))))
+
+
+def page_width(labels: Sequence[str]) -> float:
+    """Inches for a column of labels and the picture behind it."""
+    return max(8.0, 5.2 + 0.085 * max(map(len, labels)))
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdsweep.config import ModelConfig
 from kdsweep.evaluate import cost
 from kdsweep.evaluate.cost import (
     Cost,
@@ -16,6 +17,7 @@ from kdsweep.evaluate.cost import (
     parameter_count,
     size_mib,
 )
+from kdsweep.models import create_model
 
 
 class Counting(nn.Module):
@@ -56,6 +58,16 @@ def test_parameters_and_size_by_hand() -> None:
     assert parameter_count(model) == learnt
     running = 2 * 8 * 4 + 8  # mean and variance in float32, the step counter in int64
     assert size_mib(model) == (4 * learnt + running) / 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "mib"),
+    [("cifar_teacher", 4_664_970, 17.81), ("cifar_student", 106_826, 0.41)],
+)
+def test_the_published_pair(name: str, parameters: int, mib: float) -> None:
+    model = create_model(ModelConfig(name=name), classes=10, image_size=32)
+    assert parameter_count(model) == parameters
+    assert round(size_mib(model), 2) == mib
 
 
 def test_size_follows_the_type_and_shared_tensors_count_once() -> None:

@@ -59,7 +59,7 @@ def test_forest_has_a_line_for_each_interval_and_the_band() -> None:
     for container in axes.containers:
         (bar,) = container[2]
         spans.append([point[0] for point in bar.get_segments()[0]])
-    assert spans == [[-0.875, -0.125], [0.25, 1.75]]
+    assert spans == [[-0.875, -0.125], [0.5, 1.75]]
     colours = [to_rgba(container[0].get_color()) for container in axes.containers]
     assert colours == [to_rgba(COLOURS["negative"]), to_rgba(COLOURS["positive"])]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["T=1", "T=2 *"]

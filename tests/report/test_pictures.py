@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from kdsweep.report import pictures
+from kdsweep.report.data import Sweep
 from kdsweep.report.pictures import figures, png, save_pictures, write_atomically
 from kdsweep.report.style import COLOURS
 from tests.report.sweeps import curve, grid_sweep, judged, temperatures
@@ -143,6 +145,22 @@ def test_a_picture_is_the_same_every_time_and_leaves_no_settings_behind() -> Non
     first, second = (png(pictures.size_bars(temperatures())) for _ in range(2))
     assert first == second
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [pictures.accuracy_bars, pictures.learning_curves, pictures.accuracy_against_size],
+)
+def test_long_labels_stay_inside(draw: Callable[[Sweep], Figure]) -> None:
+    sweep = judged()
+    long = "distill.temperature=4 distill.alpha=0.7 train.optimizer.lr=0.001 train.epochs=15 " * 2
+    cells = tuple(replace(sweep.cells[1], label=f"{long} seed={i}") for i in range(3))
+    figure = draw(replace(sweep, cells=cells))
+    figure.draw_without_rendering()
+    inside = figure.get_tightbbox()
+    assert inside.x0 >= -0.02
+    assert inside.x1 <= figure.get_figwidth() + 0.02
+    assert all(axes.get_window_extent().width > 300 for axes in figure.axes)
 
 
 def test_a_dollar_sign_in_a_label_is_drawn_as_it_is() -> None:

@@ -63,6 +63,14 @@ def test_learning_curves_average_the_seeds_that_ended() -> None:
     assert series.learning_curves(temperatures(), "val_nll") is None
 
 
+def test_a_pruned_cell_is_drawn_as_far_as_it_went() -> None:
+    sweep = temperatures()
+    pruned = replace(sweep.cells[3], curve={0: curve(40.0), 1: curve(42.0)})
+    lines = series.learning_curves(replace(sweep, cells=(pruned,)), "val_accuracy")
+    assert lines is not None
+    assert (lines[-1].label, lines[-1].mean) == ("T=4", (41.0,))
+
+
 def test_learning_curves_stop_where_a_seed_stops() -> None:
     sweep = temperatures()
     cell = replace(sweep.cells[0], curve={0: curve(50.0, 71.0, 75.0), 1: curve(54.0, 73.0)})

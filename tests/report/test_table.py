@@ -23,7 +23,7 @@ NUMBERS = [
     "+1.00",
     "+2.25",
     "-0.88, -0.12",
-    "+0.25, +1.75",
+    "+0.50, +1.75",
     "1/2",
 ]
 
@@ -91,6 +91,12 @@ def test_each_row_is_one_line_in_sweep_order_with_the_best_marked() -> None:
     assert "failed" in lines[10]
 
 
+def test_columns_that_nobody_fills_are_not_there() -> None:
+    header = " ".join(on_terminal(grid_sweep(), 140).splitlines()[:6])
+    for name in ("verdict", "interval", "P(better)", "time"):
+        assert name not in header
+
+
 def test_colours_only_on_a_terminal() -> None:
     assert "\x1b[" in on_terminal(judged(), 100, colour=True)
     assert "\x1b" not in in_file(judged())
@@ -117,7 +123,7 @@ def test_a_narrow_terminal_gets_paragraphs(width: int) -> None:
     text = on_terminal(judged(), width)
     assert max(len(line) for line in text.splitlines()) <= width
     flat = squeezed(text)
-    assert "T=2 * 73.00 ± 0.71 %, n 2, delta +1.00 points, 95 % interval +0.25, +1.75" in flat
+    assert "T=2 * 73.00 ± 0.71 %, n 2, delta +1.00 points, 95 % interval +0.50, +1.75" in flat
     for expected in NUMBERS:
         assert expected in flat
 
@@ -128,6 +134,8 @@ def test_long_labels_fold_and_stay_whole() -> None:
     text = on_terminal(replace(sweep, cells=(replace(sweep.cells[0], label=label),)), 80)
     folded = "".join(re.split(r"\s{2,}", line)[0] for line in text.splitlines())
     assert label in folded
+    start = next(i for i, line in enumerate(text.splitlines()) if line.startswith("distill."))
+    assert len(text.splitlines()[start].split("  ")[0]) >= 24  # not squeezed for more columns
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
