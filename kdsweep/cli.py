@@ -33,6 +33,8 @@ def conf_dir() -> Path:
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra raises; what the user sees is decided here
     try:

@@ -300,6 +300,7 @@ class SweepLoop:
         record = self._record(result)
         attributes = _attributes(record)
         if record.get("state") == "pruned":
+            attributes[studies.REASON] = record["reason"]
             studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
             return
         try:

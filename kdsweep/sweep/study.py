@@ -48,7 +48,6 @@ def open_study(
     Raises:
         UserError: the storage can't be opened, or the study has other directions.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
             study_name=name,
@@ -78,6 +77,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))

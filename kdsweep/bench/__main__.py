@@ -1,0 +1,13 @@
+"""``python -m kdsweep.bench``."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
+
+from kdsweep import arguments
+from kdsweep.bench.run import USAGE, main
+
+if __name__ == "__main__":
+    arguments.run(main, USAGE)
