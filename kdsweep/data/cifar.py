@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -29,10 +29,10 @@ def open_cifar(config: DataConfig, cache: Path) -> Source:
     """Open 50,000 training and 10,000 test images of 10 or 100 classes.
 
     They come from ``data.root`` (``cache`` itself by default), where torchvision unpacks the
-    archive that lies there or that it downloads. ``data.mirror`` is the archive's own address or,
-    ending in a slash, that of the folder it is in; it must pass torchvision's checksums like the
-    original. Another ``image_size`` than 32 is reached by antialiased bilinear resizing, once.
-    The cached arrays need neither ``data.root`` nor torchvision any more.
+    archive that lies there or that it downloads. ``data.mirror`` is the address of another copy
+    of the archive, or of the folder that it is in; it must pass the same checksums. Another
+    ``image_size`` than 32 is reached by antialiased bilinear resizing, once. The cached arrays
+    need neither ``data.root`` nor torchvision any more.
 
     Raises:
         UserError: there is no network, the archive is damaged, or a disk can't be written.
@@ -51,19 +51,18 @@ def _make(config: DataConfig, cache: Path) -> Pictures:
                 f"data.mirror={config.mirror}: allowed is a URL such as "
                 f"https://host/{kind.filename}"
             )
-        url = config.mirror + (kind.filename if config.mirror.endswith("/") else "")
+        url = config.mirror
+        if not urlsplit(url).path.endswith((".gz", ".tgz")):
+            url = f"{url.rstrip('/')}/{kind.filename}"
         kind = type(kind.__name__, (kind,), {"url": url})
     root = Path(config.root).expanduser() if config.root else cache
-    with warnings.catch_warnings():
-        # The archive's pickles are older than the NumPy that reads them.
-        warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
-        try:
-            train = kind(root, train=True)
-        except RuntimeError:  # not there, or not whole
-            with locked(root / f".{kind.filename}.lock"):
-                _fetch(config, kind, root)
-            train = kind(root, train=True)
-        test = kind(root, train=False)
+    try:
+        train = kind(root, train=True)
+    except RuntimeError:  # not there, or not whole
+        with locked(root / f".{kind.filename}.lock"):
+            _fetch(config, kind, root)
+        train = kind(root, train=True)
+    test = kind(root, train=False)
     return Pictures(
         classes=tuple(train.classes),
         labels=np.array(train.targets + test.targets, dtype=np.int64),
@@ -98,13 +97,7 @@ def _fetch(config: DataConfig, kind: Any, root: Path) -> None:
                 raise UserError(
                     f"{key}: {kind.url} can't be had (HTTP {error.code} {error.reason}): {instead}"
                 ) from error
-            except (
-                URLError,
-                ConnectionError,
-                TimeoutError,
-                HTTPException,
-                RecursionError,
-            ) as error:
+            except _UNREACHABLE as error:
                 reason = getattr(error, "reason", error)
                 raise UserError(
                     f"{key}: no network, or none that reaches {kind.url} ({reason}): {instead}"

@@ -1,4 +1,4 @@
-"""Random erasing: a black rectangle somewhere in the image, as a function of its keys."""
+"""Random erasing: a rectangle of the mean colour in the image, as a function of its keys."""
 
 from __future__ import annotations
 

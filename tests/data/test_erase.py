@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from scipy import stats
@@ -68,8 +70,10 @@ def test_rectangles_stay_inside_and_within_the_published_ranges() -> None:
     assert 0.015 < share.min() < 0.03
     assert 0.32 < share.max() < 0.34
     ratio = (tall[there] / wide[there]).log()
-    assert ratio.min() > torch.tensor(0.25).log()
-    assert ratio.max() < torch.tensor(3.9).log()
+    assert math.log(0.25) < ratio.min() < math.log(0.32)
+    assert math.log(3.1) < ratio.max() < math.log(3.9)
+    for reached in (top, left, 64 - top - tall, 48 - left - wide):
+        assert reached[there].min() == 0  # every edge
 
 
 def test_an_image_too_small_for_any_rectangle_stays_whole() -> None:

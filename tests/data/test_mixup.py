@@ -74,3 +74,5 @@ def test_a_pure_function_of_seed_epoch_and_step() -> None:
         lambdas(SEEDS + 1, 2, 7, alpha=0.4),
     ]
     assert all((other != weight).all() for other in others)
+    assert not torch.equal(partners(SEEDS, 2, 8, batch=6), partner)
+    assert not torch.equal(partners(SEEDS, 3, 7, batch=6), partner)
