@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from kdsweep.config import Config
 from kdsweep import data
+from kdsweep.config import Config
 from kdsweep.models import create_model
 
 
@@ -51,7 +51,7 @@ class PlainLoop:
         )
         self.loader = self._loader()
 
-    def _loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self) -> DataLoader[tuple[Tensor, int]]:
         from torchvision import transforms
 
         config = self.config.data
