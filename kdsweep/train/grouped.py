@@ -4,27 +4,30 @@ Activations are [B, N * C, H, W] and [B, N * F], the member axis outermost in th
 that everything which treats channels alike (ReLU, pooling, addition, flatten) needs no change.
 Parameters keep the stacked shapes [N, *shape] of the population and are passed by
 ``torch.func.functional_call``. (The idea is HFTA's: Wang et al., MLSys 2021.)
+
+Which operations stand between the leaves can't be seen from the modules, so ``check`` runs two
+members together and alone.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from kdsweep.models.taps import INPUT, tapped
 from kdsweep.train.dropout import SeededDropout
 
-_CHANNELWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid,
-    nn.Tanh, nn.Identity, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d, SeededDropout,
-)  # fmt: skip
+_IMAGES = 2  # of the check: batch norm needs as many, even at a resolution of one pixel
+_TOLERANCE = 1e-6  # of the largest value, in float64
 
 
 class NotGroupableError(Exception):
-    """A network that can't be executed with its members folded into the channels."""
+    """A network that can't be executed with its members folded into the channels, and why."""
 
 
 def _adopt(grouped: nn.Module, layer: nn.Module) -> None:
@@ -111,32 +114,96 @@ def group(template: nn.Module) -> nn.Module:
     """A copy of ``template`` whose leaves execute stacked parameters of any N.
 
     Raises:
-        NotGroupableError: a leaf layer has no grouped form. Whether the operations between the
-            leaves treat channels alike can't be seen from the modules: ``check`` shows it.
+        NotGroupableError: a layer with parameters or buffers has no grouped form.
     """
     grouped = copy.deepcopy(template)
     return _convert(grouped)
 
 
 def _convert(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.Conv2d):
+    if type(module) is nn.Conv2d:  # a subclass may do something else with the same parameters
         if module.padding_mode != "zeros":
             raise NotGroupableError(f"a convolution padded with {module.padding_mode}")
         return _GroupedConv2d(module)
-    if isinstance(module, nn.BatchNorm2d):
+    if type(module) is nn.BatchNorm2d:
         return _GroupedBatchNorm2d(module)
-    if isinstance(module, nn.Linear):
+    if type(module) is nn.Linear:
         return _GroupedLinear(module)
-    children = list(module.named_children())
-    if not children and not isinstance(module, _CHANNELWISE) and _has_state(module):
-        raise NotGroupableError(f"no grouped form of {type(module).__name__}")
-    for name, child in children:
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    if own:
+        raise NotGroupableError(f"{type(module).__name__} has no grouped form")
+    for name, child in list(module.named_children()):
         setattr(module, name, _convert(child))
     return module
 
 
-def _has_state(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+@torch.no_grad()
+def check(template: nn.Module, grouped: nn.Module, image: tuple[int, ...]) -> None:
+    """See that two members get from ``grouped`` what each gets from ``template`` alone.
+
+    They run on the CPU in float64 and in training mode, with different random parameters.
+
+    Args:
+        template: a ``Student``, with its dropout layers seeded.
+        grouped: what ``group`` made of it.
+        image: the shape of one image, [C, H, W].
+
+    Raises:
+        NotGroupableError: something does not treat all channels alike; it names the first layer
+            whose output is another.
+    """
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(_IMAGES, *image, generator=draw, dtype=torch.float64)
+    solo = copy.deepcopy(template).to("cpu", torch.float64).train()
+    members = [_perturbed(solo, draw) for _ in range(2)]
+    alone = [_outputs(solo, member, images, [i]) for i, member in enumerate(members)]
+    together = copy.deepcopy(grouped).to("cpu", torch.float64).train()
+    stacked = {name: torch.stack([m[name] for m in members]) for name in members[0]}
+    try:
+        both = _outputs(together, stacked, fold(images.expand(2, *images.shape)), [0, 1])
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise NotGroupableError(f"its layers can't be run side by side: {reason}") from error
+    ends = [name for name in alone[0] if name.startswith(":")]
+    if not all(_same(both[name], [one[name] for one in alone]) for name in ends):
+        differing = (
+            name for name in alone[0] if not _same(both[name], [one[name] for one in alone])
+        )
+        layer = next(differing).removeprefix("model.")
+        raise NotGroupableError(f"channels are mixed in {layer} or in front of it")
+
+
+def _perturbed(model: nn.Module, draw: torch.Generator) -> dict[str, Tensor]:
+    """Parameters and buffers of a member of its own; none is left at a start of zeros."""
+    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+        state[name] = parameter + 0.02 * noise
+    return state
+
+
+def _outputs(
+    network: nn.Module, state: Mapping[str, Tensor], images: Tensor, seeds: list[int]
+) -> dict[str, Tensor]:
+    """The outputs of a student and of every layer by name; the student's own begin with ':'."""
+    for layer in network.modules():
+        if isinstance(layer, SeededDropout):
+            layer.clock.seeds = torch.tensor(seeds)
+            layer.clock.step = 0
+    names = tuple(n for n, _ in network.named_modules() if n and not n.endswith(INPUT))
+    with tapped(network, names) as layers:
+        logits, features, _ = functional_call(network, dict(state), (images, {}))
+    ends = {":logits": logits, **{f":{tap}": value for tap, value in features.items()}}
+    return {k: v for k, v in {**layers, **ends}.items() if isinstance(v, Tensor)}
+
+
+def _same(together: Tensor, alone: list[Tensor]) -> bool:
+    if alone[0].dim() < 2:
+        return together.shape == alone[0].shape
+    expected = fold(torch.stack(alone))
+    if together.shape != expected.shape:
+        return False
+    return bool((together - expected).abs().max() <= _TOLERANCE * expected.abs().max())
 
 
 def fold(images: Tensor) -> Tensor:

@@ -137,7 +137,8 @@ def train(
     results: dict[str, Trained] = {}
     history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
     seconds = dict.fromkeys(history, 0.0)
-    chunks = population.chunks(hardware.chunk_size(len(population)))
+    image = tuple(judged.images.shape[1:])
+    chunks = population.chunks(hardware.chunk_size(len(population)), image)
     batches = list(iterate_batches(len(labels), config.batch_size))
     total = config.epochs * len(batches)
     logits = None
@@ -173,7 +174,7 @@ def train(
             alive = [i for i, m in enumerate(population.members) if m.name not in leaving]
             population.keep(alive)
             logits = logits[alive]
-            chunks = population.chunks(hardware.chunk_size(len(population)))
+            chunks = population.chunks(hardware.chunk_size(len(population)), image)
     for i, member in enumerate(population.members):
         assert logits is not None
         results[member.name] = Trained(

@@ -6,6 +6,8 @@ hyperparameters and the seed of its random streams, each with the member axis fi
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,9 +18,11 @@ from torch.func import functional_call
 from kdsweep.config import OptimizerConfig
 from kdsweep.distill.base import Outputs, at_least_float32
 from kdsweep.train.dropout import DropoutClock, seed_dropout
-from kdsweep.train.grouped import fold, group, unfold
+from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
 from kdsweep.train.optimizer import StackedOptimizer, clip_gradients
 from kdsweep.train.student import MODEL, Student
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,8 @@ class Population:
         self.buffers = {k: _stack(v, device, dtype) for k, v in buffers.items()}
         self.template = next(iter(started.values())).to(device=device, dtype=dtype)
         self.clock = seed_dropout(self.template)
+        self.grouped: nn.Module | None = None  # of any number of members, once it was tried
+        self.tried = False
         self.optimizer = StackedOptimizer(list(self.params.values()), optimizer)
         self.seeds = torch.tensor([m.seed for m in members], dtype=torch.int64, device=device)
         keys = {key for member in members for key in member.hyper}
@@ -81,11 +87,22 @@ class Population:
     def __len__(self) -> int:
         return len(self.members)
 
-    def chunks(self, size: int) -> list[Chunk]:
-        """Views on the members, ``size`` at a time; they share this population's storage."""
-        grouped = group(self.template) if size > 1 and len(self) > 1 else None
+    def chunks(self, size: int, image: tuple[int, ...]) -> list[Chunk]:
+        """Views on the members, ``size`` at a time; they share this population's storage.
+
+        One at a time where the network can't run several, which is then said.
+
+        Args:
+            size: members in a chunk.
+            image: the shape of one image, [C, H, W], for trying the network out.
+        """
+        if size > 1 and len(self) > 1 and not self.tried:
+            self.grouped = _try_grouping(self.template, image)
+            self.tried = True
+        if self.grouped is None:
+            size = 1
         starts = range(0, len(self), size)
-        return [Chunk(self, slice(s, min(s + size, len(self))), grouped) for s in starts]
+        return [Chunk(self, slice(s, min(s + size, len(self))), self.grouped) for s in starts]
 
     def keep(self, alive: list[int]) -> None:
         """Drop the members that are not in ``alive``; chunks made before are no longer valid."""
@@ -183,6 +200,24 @@ class Chunk:
         self.optimizer.step(
             grads, self.hyper["lr"] * rate_factor, self.hyper["weight_decay"], count=step + 1
         )
+
+
+def _try_grouping(template: Student, image: tuple[int, ...]) -> nn.Module | None:
+    try:
+        grouped = group(template)
+        check(template, grouped, image)
+    except NotGroupableError as error:
+        _say_once(
+            f"{type(template.model).__name__} can't run several members as one network, so they "
+            f"run one after another: {error}"
+        )
+        return None
+    return grouped
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    log.info(line)
 
 
 def _build_seeded(build: Callable[[], Student], seed: int) -> Student:

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kdsweep.config import OptimizerConfig
+from kdsweep.distill import loss_names
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.loop import Trained
+from kdsweep.train.population import Member
+from tests.train.setting import (
+    BATCH,
+    EPOCHS,
+    GROUPED,
+    IMAGES,
+    ONE_BY_ONE,
+    Quiet,
+    Setting,
+    a_population,
+    assert_same,
+)
+
+MANY = 25
+WATCHED = (0, 3, 24)  # of the members: first, last of five, last
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    return Setting()
+
+
+@pytest.fixture(scope="module")
+def solo(setting: Setting) -> dict[str, Trained]:
+    """Some members, each trained in a population of its own."""
+    members = a_population(MANY)
+    return {members[i].name: setting.train([members[i]])[members[i].name] for i in WATCHED}
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+@pytest.mark.parametrize("companions", [4, 24])
+def test_a_curve_does_not_depend_on_companions(
+    setting: Setting, solo: dict[str, Trained], hardware: Hardware, companions: int
+) -> None:
+    fused = setting.train(a_population(1 + companions), hardware)
+    watched = [name for name in solo if name in fused]
+    assert watched
+    for name in watched:
+        assert_same(solo[name], fused[name])
+    curves = [str([row["train_loss"] for row in t.history]) for t in fused.values()]
+    assert len(set(curves)) == len(curves)  # the hyperparameters do matter
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+def test_place_in_the_population_does_not_matter(
+    setting: Setting, solo: dict[str, Trained], hardware: Hardware
+) -> None:
+    reverse = setting.train(a_population(5)[::-1], hardware)
+    assert_same(solo["m0"], reverse["m0"])
+
+
+@pytest.mark.parametrize("loss", [n for n in loss_names() if n not in ("hinton",)])
+def test_every_loss_is_the_same_grouped(loss: str) -> None:
+    options = {"dimensions": 4, "negatives": 5} if loss == "crd" else {}
+    setting = Setting(loss=loss, options=options)
+    members = a_population(3)
+    grouped = setting.train(members, GROUPED, epochs=2)
+    for member in members:
+        alone = setting.train([member], epochs=2)
+        assert_same(alone[member.name], grouped[member.name], 1e-8)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_every_optimiser_is_the_same_grouped(name: str) -> None:
+    setting = Setting(optimizer=OptimizerConfig(name=name, lr=0.05), clip_norm=None)
+    members = a_population(3)
+    grouped = setting.train(members, GROUPED)
+    for member in members:
+        assert_same(setting.train([member])[member.name], grouped[member.name])
+
+
+def test_a_run_repeats_bit_by_bit(setting: Setting, solo: dict[str, Trained]) -> None:
+    torch.manual_seed(99)  # the global generator has no say
+    again = setting.train([a_population(1)[0]])["m0"]
+    assert again.history == solo["m0"].history
+    for name, value in solo["m0"].state.items():
+        assert torch.equal(again.state[name], value)
+
+
+def test_seeds_differ_and_numbers_differ(setting: Setting) -> None:
+    (member,) = a_population(1)
+    other = Member(name="other", seed=member.seed + 1, hyper=member.hyper)
+    results = setting.train([member, other], epochs=1)
+    assert results["m0"].history != results["other"].history
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_diverged_member_leaves_and_the_others_go_on(hardware: Hardware, name: str) -> None:
+    setting = Setting(optimizer=OptimizerConfig(name=name), clip_norm=None)
+    members = a_population(4)
+    bad = [
+        Member(name="inf", seed=members[0].seed, hyper={**members[0].hyper, "lr": math.inf}),
+        Member(name="huge", seed=5, hyper={**members[0].hyper, "lr": 1e200}),
+    ]
+    together = setting.train([members[0], bad[0], *members[1:3], bad[1], members[3]], hardware)
+    for leaver in bad:
+        gone = together[leaver.name]
+        assert gone.status == "diverged"
+        assert gone.reason is not None
+        assert "loss is" in gone.reason
+        assert f"epoch {len(gone.history)}" in gone.reason
+        assert len(gone.history) < EPOCHS
+        assert not gone.state
+        assert gone.logits is None
+    alone = setting.train(members, hardware)
+    for member in members:
+        assert_same(alone[member.name], together[member.name])
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+def test_the_observer_drops_a_member(
+    setting: Setting, solo: dict[str, Trained], hardware: Hardware
+) -> None:
+    observer = Quiet({"m1": "pruned", "m4": "pruned too"})
+    results = setting.train(a_population(5), hardware, observer=observer)
+    assert (results["m1"].status, results["m1"].reason) == ("dropped", "pruned")
+    assert (results["m4"].status, results["m4"].reason) == ("dropped", "pruned too")
+    assert len(results["m1"].history) == 1
+    assert_same(solo["m0"], results["m0"])
+    assert_same(solo["m3"], results["m3"])
+    kept = {"m0", "m2", "m3"}
+    assert observer.epochs == [(0, {*kept, "m1", "m4"}), (1, kept), (2, kept)]
+
+
+def test_no_member_is_left(setting: Setting) -> None:
+    observer = Quiet({"m0": "a", "m1": "b"})
+    results = setting.train(a_population(2), GROUPED, observer=observer)
+    assert {result.status for result in results.values()} == {"dropped"}
+    assert len(observer.epochs) == 1
+
+
+def test_a_last_batch_of_one_image_is_left_out(setting: Setting) -> None:
+    assert IMAGES % BATCH == 1
+    observer = Quiet()
+    setting.train(a_population(1), observer=observer)
+    total = EPOCHS * (IMAGES // BATCH)
+    assert observer.steps == [(step, total) for step in range(1, total + 1)]
+
+
+def test_what_is_reported(setting: Setting, solo: dict[str, Trained]) -> None:
+    trained = solo["m0"]
+    assert set(trained.history[-1]) == {"train_loss", "val_accuracy", "val_nll"}
+    assert trained.logits is not None
+    right = (trained.logits.argmax(-1) == setting.judged.labels).double().mean() * 100
+    assert trained.history[-1]["val_accuracy"] == pytest.approx(float(right), abs=1e-5)
+    nll = torch.nn.functional.cross_entropy(trained.logits, setting.judged.labels)
+    assert trained.history[-1]["val_nll"] == pytest.approx(float(nll))
+    assert all(p.dtype == torch.float64 for p in trained.state.values() if p.is_floating_point())
+    assert trained.seconds > 0
+
+
+def test_learning_from_the_labels_lowers_the_loss() -> None:
+    setting = Setting()
+    member = Member(name="a", seed=0, hyper={"alpha": 0.0, "temperature": 1.0, "lr": 0.05})
+    history = setting.train([member], epochs=12)["a"].history
+    assert history[-1]["val_nll"] < 0.8 * history[0]["val_nll"]
