@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from kdsweep import store
 from kdsweep.config import Config, DistillConfig
@@ -274,6 +275,7 @@ class Runner:
             else:
                 trained = results[job.member(seed)]
                 metrics = teachers.student_metrics(trained, self.plan.materials, teacher, baseline)
+            metrics = {**metrics, **self._test_metrics(trained, baseline)}
             students.append(
                 Student(trained=trained, metrics=metrics, run_id=runs[seed], baseline=baseline)
             )
@@ -291,6 +293,24 @@ class Runner:
         if record["state"] == "failed":
             return Outcome(record=record, error=TrainingError(record["reason"]))
         return Outcome(record=record)
+
+    def _test_metrics(self, trained: Trained, baseline: Found | None) -> dict[str, float]:
+        """Where test is to be opened: the student's metrics there, and its gain in points."""
+        config, materials = self.plan.config, self.plan.materials
+        if not config.evaluate.test or materials.judged.name == "test" or not trained.state:
+            return {}
+
+        def measure(state: dict[str, Tensor]) -> dict[str, float]:
+            with torch.random.fork_rng(devices=[]):
+                model = build_student(Group(config=config), materials)
+            return teachers.open_test(model, state, materials, config, self.plan.hardware)
+
+        metrics = measure(trained.state)
+        if baseline is not None:
+            theirs = measure(teachers.replay(baseline).state)
+            metrics["test_baseline_accuracy"] = theirs["test_accuracy"]
+            metrics["test_delta_vs_baseline"] = metrics["test_accuracy"] - theirs["test_accuracy"]
+        return metrics
 
     def _costs(self, kind: str) -> dict[str, float]:
         plan = self.plan

@@ -206,6 +206,21 @@ def student_metrics(
     return measured
 
 
+def open_test(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    materials: Materials,
+    config: Config,
+    hardware: Hardware,
+) -> dict[str, float]:
+    """Metrics of a trained network on the test images, under ``test_...``."""
+    own = model.state_dict()
+    model.load_state_dict({name: value for name, value in state.items() if name in own})
+    model = model.to(device=hardware.device, dtype=hardware.dtype)
+    logits = predict_alone(model, materials.test, hardware, config.evaluate.batch_size)
+    return judged_metrics(logits, materials.test.labels.cpu(), materials.test.prefix)
+
+
 def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
     """Write a finished student's parameters, and which judged images it has right, bit by bit."""
     from safetensors.torch import save_file
