@@ -103,7 +103,7 @@ class ContrastMemory(nn.Module):
         A product with the whole memory costs less than gathering m rows for each image. The
         copy lets the memory change before the gradient is taken.
         """
-        memory = self.get_buffer(name).clone()
+        memory = self.get_buffer(name).to(anchors.dtype, copy=True)
         return (anchors @ memory.transpose(1, 2)).gather(-1, chosen) / tau[:, None, None]
 
     @torch.no_grad()

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from kdsweep.distill.base import Batch, Loss, Structure, at_least_float32
 from kdsweep.errors import UserError
+from kdsweep.models.base import layer_names
+from kdsweep.models.taps import INPUT
 
-INPUT = ":input"  # behind a layer's name: what goes into the layer
 LISTED = 40  # names of layers in an error message
 
 
@@ -106,7 +107,7 @@ def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _check_layer(given: str, tap: str, model: nn.Module) -> None:
-    names = [name for name, _ in model.named_modules() if name]
+    names = layer_names(model)
     layer = tap.removesuffix(INPUT)
     if layer in names:
         return

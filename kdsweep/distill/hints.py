@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep.distill.base import Batch, Shapes, adapter_key
@@ -16,7 +17,7 @@ MAP, VECTOR = 3, 1  # dimensions of one image's feature
 
 
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference over images and elements: [*, B, ...] -> [*] per member.
+    """Mean squared difference over images and elements, for each member.
 
     Args:
         student: the regressor's output, maps [N, B, C, H, W] or vectors [N, B, D].
@@ -30,7 +31,8 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """
     if student.dim() == MAP + 2:
         student, teacher = match_maps(student, teacher)
-    return (student - teacher).square().flatten(1).mean(1)
+    squares = F.mse_loss(student, teacher.expand_as(student), reduction="none")
+    return squares.flatten(1).mean(1)
 
 
 def regressor(student: tuple[int, ...], teacher: tuple[int, ...]) -> nn.Module | None:

@@ -16,20 +16,23 @@ from kdsweep.distill.features import FeatureLoss
 def relations(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """What RKD compares, from embeddings [*, B, D].
 
+    The cosine at i between j and k follows from the three distances,
+    (d_ij^2 + d_ik^2 - d_jk^2) / (2 d_ij d_ik), at a cost that doesn't grow with D.
+
     Returns:
-        Distances [*, B, B] divided by their mean over pairs, and cosines [*, B, B, B] of the
-        angles at i between j and k. Two equal embeddings have distance 0 and no direction,
-        and send back a bounded gradient.
+        Distances [*, B, B] divided by their mean over pairs, and cosines [*, B, B, B] indexed
+        by (i, j, k). Two equal embeddings have distance 0 and no direction, and send back a
+        bounded gradient.
     """
-    difference = embeddings.unsqueeze(-3) - embeddings.unsqueeze(-2)  # [i, j] = e_j - e_i
-    squared = difference.square().sum(-1)
-    apart = squared > 1e-12
-    distance = torch.where(apart, squared, 1.0).sqrt()
-    unit = difference / distance.unsqueeze(-1)
-    distance = torch.where(apart, distance, 0.0)
     batch = embeddings.shape[-2]
+    distance = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+    apart = distance > 1e-6
+    inverse = torch.where(apart, distance, 1.0).reciprocal() * apart
+    square = distance.square()
+    cosine = square.unsqueeze(-1) + square.unsqueeze(-2) - square.unsqueeze(-3)
+    cosine = cosine * (inverse / 2).unsqueeze(-1) * inverse.unsqueeze(-2)
     mean = distance.sum((-2, -1), keepdim=True) / max(batch * (batch - 1), 1)
-    return distance / mean.clamp_min(1e-12), unit @ unit.transpose(-2, -1)
+    return distance / mean.clamp_min(1e-12), cosine
 
 
 def rkd_terms(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,14 @@ def test_the_gradient_survives_the_update_of_the_memory():
     assert (grad != 0).all()
 
 
+def test_a_memory_in_single_precision_serves_features_in_double():
+    case = Case("crd", OPTIONS)
+    single = copy.deepcopy(case.state).float()
+    value = case.value(state=single)
+    torch.testing.assert_close(value, case.value(), rtol=1e-5, atol=0)
+    assert single.student.dtype == torch.float32
+
+
 def test_its_state_travels_in_a_checkpoint():
     case = Case("crd", OPTIONS)
     case.value()
