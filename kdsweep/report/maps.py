@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsweep.report import series
 from kdsweep.report.data import COMPLETE, Sweep
 from kdsweep.report.series import Grid
-from kdsweep.report.style import COLOURS, MARKERS, new_figure, page_width, styled
+from kdsweep.report.style import COLOURS, MARKERS, legend_below, new_figure, page_width, styled
 from kdsweep.report.table import number
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def forest_plot(sweep: Sweep) -> Figure:
     assert lines is not None
     with styled():
         width = page_width([line.label for line in lines])
-        figure, (axes,) = new_figure(width, 1.5 + 0.25 * len(lines))
+        figure, (axes,) = new_figure(width, 1.2 + 0.25 * len(lines))
         band = sweep.equivalence
         axes.axvspan(-band, band, color=COLOURS["equivalent"], alpha=0.12, lw=0)
         axes.axvline(0, color="black", lw=0.8)
@@ -128,10 +128,5 @@ def forest_plot(sweep: Sweep) -> Figure:
             f"{sweep.objective}: is it more than luck?"
             + (f" ({without} of {len(sweep.cells)} cells have no verdict)" if without else "")
         )
-        figure.legend(
-            [handles[k] for k in order],
-            [labels[k] for k in order],
-            loc="outside lower center",
-            ncols=4,
-        )
+        legend_below(figure, [handles[k] for k in order], [labels[k] for k in order])
     return figure

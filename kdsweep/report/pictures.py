@@ -18,7 +18,7 @@ from kdsweep.report import series
 from kdsweep.report.data import Sweep
 from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.series import FEW, Bar, Line
-from kdsweep.report.style import COLOURS, legend_columns, new_figure, page_width, styled, wrapped
+from kdsweep.report.style import COLOURS, legend_below, new_figure, page_width, styled
 from kdsweep.report.table import number
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def _horizontal_bars(
         if line is not None:
             axes.axvline(line, color="black", ls=":", lw=1)
         axes.set_ylim(len(bars) - 0.4, -0.6)
-        axes.set_xlim(0, 1.22 * max(ends) or 1)
+        room = [max(0.1, 1 - 0.015 * len(text)) for text in texts]  # what a text leaves of a line
+        axes.set_xlim(0, max(end / left for end, left in zip(ends, room, strict=True)) or 1)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -138,7 +139,7 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
     unnamed = f"{len(cells) - any(c.role == 'best' for c in cells)} other cells"
     for line in lines:
         stands_out = line.role != "distilled"
-        text = wrapped(line.label + (" (best)" if line.role == "best" else ""))
+        text = line.label + (" (best)" if line.role == "best" else "")
         if not (stands_out or few):
             text, unnamed = unnamed, "_nolegend_"
         marker = "." if len(line.epochs) == 1 else None
@@ -169,8 +170,7 @@ def learning_curves(sweep: Sweep) -> Figure:
     assert lines is not None
     gaps = series.difference_curves(sweep, sweep.objective)
     with styled():
-        width = 11 if gaps else 6
-        figure, panels = new_figure(width, 4.4, 2 if gaps else 1)
+        figure, panels = new_figure(11 if gaps else 6, 4, 2 if gaps else 1)
         _draw_curves(panels[0], lines)
         panels[0].set_title(f"{sweep.objective}, {sweep.unit}")
         if gaps:
@@ -181,8 +181,7 @@ def learning_curves(sweep: Sweep) -> Figure:
             axes.set_xlabel("epoch (band: ± sd over seeds)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = panels[0].get_legend_handles_labels()
-        columns = legend_columns(labels, width)
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        legend_below(figure, handles, labels)
     return figure
 
 
@@ -193,39 +192,32 @@ def accuracy_against_size(sweep: Sweep) -> Figure:
     points = series.accuracy_against_size(sweep)
     assert points is not None
     with styled():
-        figure, (axes,) = new_figure(7, 4.4)
-        for point in sorted(points, key=lambda p: p.role != "distilled"):
+        figure, (axes,) = new_figure(7, 4)
+        named = [point for point in points if point.named]
+        for point in sorted(points, key=lambda p: p.named):
+            value = number(point.accuracy, sweep.decimals)
             axes.errorbar(
                 point.size_mib,
                 point.accuracy,
                 yerr=point.sd if math.isfinite(point.sd) and point.named else None,
-                fmt="o" if point.named else ".",
+                fmt=_MARKERS[named.index(point) % len(_MARKERS)] if point.named else ".",
                 color=COLOURS[point.role],
-                alpha=1.0 if point.named else 0.5,
+                alpha=0.9 if point.named else 0.5,
                 capsize=3,
+                label=f"{point.label}: {value} {sweep.unit}" if point.named else None,
             )
-            if point.named:
-                left = point.role != "best"  # of two points at one size each has its own side
-                value = number(point.accuracy, sweep.decimals)
-                axes.annotate(
-                    f"{wrapped(point.label)}\n{value} {sweep.unit}",
-                    (point.size_mib, point.accuracy),
-                    (-8 if left else 8, 0),
-                    textcoords="offset points",
-                    ha="right" if left else "left",
-                    va="center",
-                    size=8.5,
-                )
         sizes = [point.size_mib for point in points]
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(min(sizes) / 4, max(sizes) * 2.5)
+        axes.set_xlim(min(sizes) / 1.6, max(sizes) * 1.6)
         axes.margins(y=0.12)
         axes.set_xlabel("parameters and buffers, MiB")
         axes.set_ylabel(f"{sweep.objective}, {sweep.unit}")
         axes.set_title(f"{sweep.objective} against size")
+        handles, labels = axes.get_legend_handles_labels()
+        legend_below(figure, handles, labels)
     return figure
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -53,10 +54,17 @@ def wrapped(label: str) -> str:
     return textwrap.fill(label, 44)
 
 
-def legend_columns(labels: Sequence[str], width: float) -> int:
-    """How many labels, as wide as the widest of them, fit beside one another in a figure."""
-    widest = max(len(line) for label in labels for line in label.split("\n"))
-    return max(1, min(len(labels), 4, int(width / (0.09 * widest + 0.6))))
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Put a legend under the picture, on paper that is added for it."""
+    width, height = figure.get_size_inches()
+    texts = [wrapped(label) for label in labels]
+    widest = max(len(line) for text in texts for line in text.split("\n"))
+    columns = max(1, min(len(texts), 4, int(width / (0.09 * widest + 0.6))))
+    each = -(-len(texts) // columns)  # a column is filled before the next one
+    filled = [texts[i : i + each] for i in range(0, len(texts), each)]
+    lines = max(sum(text.count("\n") + 1 for text in column) for column in filled)
+    figure.set_size_inches(width, height + 0.2 * lines)
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns)
 
 
 def page_width(labels: Sequence[str]) -> float:
