@@ -86,7 +86,7 @@ class StackedOptimizer:
 
 def clip_gradients(grads: list[Tensor], max_norm: float) -> list[Tensor]:
     """Scale each member's gradient to a norm of at most ``max_norm``, as clip_grad_norm_ does."""
-    squares = [g.flatten(1).square().sum(1) for g in grads]
+    squares = [g.reshape(len(g), -1).square().sum(1) for g in grads]
     norm = torch.stack(squares).sum(0).sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return [g * _column(factor, g) for g in grads]
