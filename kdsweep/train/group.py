@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from kdsweep.train.population import Chunk, Member, Population
 from kdsweep.train.student import teacher_taps, with_adapters
 from kdsweep.train.teachers import Found
 
+log = logging.getLogger(__name__)
 BANK_LIMIT = 16 << 30  # bytes of a bank that is still worth its disk and memory
 
 
@@ -73,7 +75,16 @@ def train_group(
         hardware=hardware,
         observer=observer,
         eval_batch=config.evaluate.batch_size,
+        together=_together(losses, members),
     )
+
+
+def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
+    """One at a time where a loss can't be fused, which is then said."""
+    alone = [loss for loss in losses.values() if not loss.fusable]
+    if alone and len(members) > 1:
+        log.info("students train one by one: %s, %s", alone[0].name, alone[0].why_not_fused)
+    return 1 if alone else None
 
 
 def build_student(group: Group, materials: Materials) -> nn.Module:

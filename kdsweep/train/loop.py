@@ -6,6 +6,7 @@ run is a population of one.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
 from kdsweep.distill.base import Outputs, at_least_float32
+from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
-from kdsweep.train.population import Chunk, Population, distinct, iterate_batches
+from kdsweep.train.population import Chunk, Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor
+
+log = logging.getLogger(__name__)
 
 
 class TeacherOutputs(Protocol):
@@ -115,6 +119,7 @@ def train(
     hardware: Hardware,
     observer: Observer,
     eval_batch: int = 1000,
+    together: int | None = None,
 ) -> dict[str, Trained]:
     """Train every member to the last epoch, unless it diverges or the observer drops it.
 
@@ -130,108 +135,180 @@ def train(
         hardware: how to execute.
         observer: hears of steps and epochs.
         eval_batch: images in a batch of evaluation.
+        together: how many members may run as one network at most; None: as the hardware says.
 
     Returns:
         One ``Trained`` for each member, by name.
+
+    Raises:
+        TrainingError: not even one member at a time fits into the device's memory.
     """
-    results: dict[str, Trained] = {}
-    history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
-    seconds = dict.fromkeys(history, 0.0)
-    image = tuple(judged.images.shape[1:])
-    chunks = population.chunks(hardware.chunk_size(len(population)), image)
-    batches = list(iterate_batches(len(labels), config.batch_size))
-    total = config.epochs * len(batches)
-    logits = None
-    for epoch in range(config.epochs):
-        if not len(population):
-            break
+    setting = _Setting(
+        views=views, labels=labels, judged=judged, criterion=criterion, teacher=teacher,
+        config=config, schedule=schedule, hardware=hardware, observer=observer,
+        eval_batch=eval_batch,
+    )  # fmt: skip
+    size = hardware.chunk_size(len(population))
+    return _Training(population, setting, size if together is None else min(size, together)).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """What all members of a training share."""
+
+    views: Views
+    labels: Tensor
+    judged: Judged
+    criterion: Criterion
+    teacher: TeacherOutputs | None
+    config: TrainConfig
+    schedule: ScheduleConfig
+    hardware: Hardware
+    observer: Observer
+    eval_batch: int
+
+
+class _Training:
+    """A training under way: the population, how it is cut into chunks, and what it gave so far."""
+
+    def __init__(self, population: Population, setting: _Setting, size: int) -> None:
+        self.population = population
+        self.setting = setting
+        self.size = size  # members that run as one network
+        self.image = tuple(setting.judged.images.shape[1:])
+        self.chunks = population.chunks(size, self.image)
+        n = len(setting.labels)
+        self.batches = list(iterate_batches(n, setting.config.batch_size))
+        self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
+        self.seconds = dict.fromkeys(self.history, 0.0)
+        self.results: dict[str, Trained] = {}
+
+    def run(self) -> dict[str, Trained]:
+        """All epochs."""
+        logits = None
+        for epoch in range(self.setting.config.epochs):
+            if not len(self.population):
+                break
+            logits = self._whole_epoch(epoch)
+        for i, member in enumerate(self.population.members):
+            assert logits is not None
+            self.results[member.name] = self._result(
+                member, "finished", state=self.population.state_dict(i), logits=logits[i].cpu()
+            )
+        return self.results
+
+    def _whole_epoch(self, epoch: int) -> Tensor:
+        """Train, judge, and let go of members; the logits of those that stay."""
         started = time.perf_counter()
-        losses = _train_epoch(
-            population, chunks, batches, views, labels, criterion, teacher,
-            config, schedule, hardware, observer, epoch, total,
-        )  # fmt: skip
-        logits = predict(chunks, judged, hardware, eval_batch)
-        records = _records(population, losses, logits, judged)
-        share = (time.perf_counter() - started) / len(population)
-        for member in population.members:
-            history[member.name].append(records[member.name])
-            seconds[member.name] += share
+        losses = self._train_within_memory(epoch)
+        judged = self.setting.judged
+        logits = predict(self.chunks, judged, self.setting.hardware, self.setting.eval_batch)
+        records = _records(self.population, losses, logits, judged)
+        share = (time.perf_counter() - started) / len(self.population)
+        for member in self.population.members:
+            self.history[member.name].append(records[member.name])
+            self.seconds[member.name] += share
         leaving = {
             name: ("diverged", f"the loss is {record['train_loss']} in epoch {epoch + 1}")
             for name, record in records.items()
             if not all(map(_finite, (record["train_loss"], record[f"{judged.prefix}_nll"])))
         }
-        for name, reason in observer.epoch(epoch, records).items():
+        for name, reason in self.setting.observer.epoch(epoch, records).items():
             leaving.setdefault(name, ("dropped", reason))
-        if leaving:
-            for member in population.members:
-                if member.name in leaving:
-                    status, reason = leaving[member.name]
-                    results[member.name] = Trained(
-                        name=member.name, seed=member.seed, status=status, reason=reason,
-                        history=history[member.name], seconds=seconds[member.name],
-                    )  # fmt: skip
-            alive = [i for i, m in enumerate(population.members) if m.name not in leaving]
-            population.keep(alive)
-            logits = logits[alive]
-            chunks = population.chunks(hardware.chunk_size(len(population)), image)
-    for i, member in enumerate(population.members):
-        assert logits is not None
-        results[member.name] = Trained(
-            name=member.name, seed=member.seed, status="finished", history=history[member.name],
-            state=population.state_dict(i), logits=logits[i].cpu(), seconds=seconds[member.name],
-        )  # fmt: skip
-    return results
+        return self._let_go(leaving, logits) if leaving else logits
 
+    def _let_go(self, leaving: Mapping[str, tuple[str, str]], logits: Tensor) -> Tensor:
+        members = self.population.members
+        for member in members:
+            if member.name in leaving:
+                status, reason = leaving[member.name]
+                self.results[member.name] = self._result(member, status, reason=reason)
+        alive = [i for i, member in enumerate(members) if member.name not in leaving]
+        self.population.keep(alive)
+        self.chunks = self.population.chunks(self.size, self.image)
+        return logits[alive]
 
-def _train_epoch(
-    population: Population,
-    chunks: list[Chunk],
-    batches: list[slice],
-    views: Views,
-    labels: Tensor,
-    criterion: Criterion,
-    teacher: TeacherOutputs | None,
-    config: TrainConfig,
-    schedule: ScheduleConfig,
-    hardware: Hardware,
-    observer: Observer,
-    epoch: int,
-    total: int,
-) -> Tensor:
-    """One epoch of every member; returns the mean training loss of each [N]."""
-    seeds, seed_of = distinct(population.seeds)
-    places = [_places(seed_of[chunk.part]) for chunk in chunks]
-    order = streams.permutation(len(labels), seeds, epoch)
-    view = views.sample(seeds, epoch, order)
-    if teacher is not None:
-        teacher.prepare(order, view)
-    sums = torch.zeros(len(population), device=population.device, dtype=torch.float64)
-    for number, batch in enumerate(batches):
-        step = epoch * len(batches) + number
-        index = order[:, batch]
-        images = views.render(index, view[:, batch])
-        said = None if teacher is None else teacher.outputs(index, view[:, batch], images)
-        truth = labels[index]
-        fraction = epoch + number / len(batches)
-        rate = learning_rate_factor(schedule, fraction, config.epochs)
-        for chunk, place in zip(chunks, places, strict=True):
+    def _result(
+        self,
+        member: Member,
+        status: str,
+        *,
+        reason: str | None = None,
+        state: dict[str, Tensor] | None = None,
+        logits: Tensor | None = None,
+    ) -> Trained:
+        return Trained(
+            name=member.name,
+            seed=member.seed,
+            status=status,
+            reason=reason,
+            history=self.history[member.name],
+            state=state or {},
+            logits=logits,
+            seconds=self.seconds[member.name],
+        )
+
+    def _train_within_memory(self, epoch: int) -> Tensor:
+        """One epoch; where memory runs out, the same epoch again in smaller chunks."""
+        while True:
+            before = self.population.snapshot() if self.size > 1 else None
+            try:
+                return self._train_epoch(epoch)
+            except torch.OutOfMemoryError as error:
+                if before is None:
+                    raise TrainingError(
+                        "the device's memory does not hold one student; lower train.batch_size"
+                    ) from error
+                self.population.restore(before)
+                self.size = (min(self.size, len(self.population)) + 1) // 2
+                self.chunks = self.population.chunks(self.size, self.image)
+                log.info("out of memory: %d students at a time from here on", self.size)
+
+    def _train_epoch(self, epoch: int) -> Tensor:
+        """One epoch of every member; returns the mean training loss of each [N]."""
+        setting, population = self.setting, self.population
+        seeds, seed_of = distinct(population.seeds)
+        places = [_places(seed_of[chunk.part]) for chunk in self.chunks]
+        order = streams.permutation(len(setting.labels), seeds, epoch)
+        view = setting.views.sample(seeds, epoch, order)
+        if setting.teacher is not None:
+            setting.teacher.prepare(order, view)
+        sums = torch.zeros(len(population), device=population.device, dtype=torch.float64)
+        steps = len(self.batches)
+        for number, batch in enumerate(self.batches):
+            loss = self._step(order[:, batch], view[:, batch], places, epoch, number)
+            sums += loss * (batch.stop - batch.start)
+            setting.observer.step(epoch * steps + number + 1, setting.config.epochs * steps)
+        mean: Tensor = sums / sum(batch.stop - batch.start for batch in self.batches)
+        return mean
+
+    def _step(
+        self, index: Tensor, view: Tensor, places: list[Tensor | int], epoch: int, number: int
+    ) -> Tensor:
+        """One optimiser step of every member on images [S, B]; each one's loss [N]."""
+        setting = self.setting
+        step = epoch * len(self.batches) + number
+        fraction = epoch + number / len(self.batches)
+        rate = learning_rate_factor(setting.schedule, fraction, setting.config.epochs)
+        images = setting.views.render(index, view)
+        said = None if setting.teacher is None else setting.teacher.outputs(index, view, images)
+        labels = setting.labels[index]
+        losses = []
+        for chunk, place in zip(self.chunks, places, strict=True):
             heard = None if said is None else _select(said, place)
-            with hardware.autocast():
+            with setting.hardware.autocast():
                 student, heard = chunk.forward(_at(images, place), heard, step=step, train=True)
-            loss = criterion(
+            loss = setting.criterion(
                 chunk,
                 student,
                 heard,
-                _at(truth, place).expand(chunk.size, -1),
+                _at(labels, place).expand(chunk.size, -1),
                 epoch=fraction,
                 index=_at(index, place).expand(chunk.size, -1),
             )
-            chunk.update(loss, step=step, rate_factor=rate, clip_norm=config.clip_norm)
-            sums[chunk.part] += loss.detach() * index.shape[1]
-        observer.step(step + 1, total)
-    mean: Tensor = sums / sum(b.stop - b.start for b in batches)
-    return mean
+            chunk.update(loss, step=step, rate_factor=rate, clip_norm=setting.config.clip_norm)
+            losses.append(loss.detach())
+        return torch.cat(losses)
 
 
 @torch.no_grad()

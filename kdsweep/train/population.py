@@ -117,6 +117,20 @@ class Population:
         optimizer.moments = [[m[index] for m in moment] for moment in self.optimizer.moments]
         self.optimizer = optimizer
 
+    def snapshot(self) -> list[Tensor]:
+        """A copy of everything that training changes."""
+        return [value.detach().clone() for value in self._changing()]
+
+    def restore(self, saved: list[Tensor]) -> None:
+        """Put a snapshot back, in place: chunks stay valid."""
+        with torch.no_grad():
+            for value, before in zip(self._changing(), saved, strict=True):
+                value.copy_(before)
+
+    def _changing(self) -> list[Tensor]:
+        moments = [m for moment in self.optimizer.moments for m in moment]
+        return [*self.params.values(), *self.buffers.values(), *moments]
+
     def state_dict(self, i: int) -> dict[str, Tensor]:
         """Member ``i``'s parameters and buffers by name, copied to the CPU.
 
