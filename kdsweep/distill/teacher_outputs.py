@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -83,8 +84,7 @@ class LogitBank:
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(folder / ".open.lock"):
-                self.filled = _open(folder / "filled.u8", np.uint8, self.shape[:2])
-                self.logits = _open(folder / "logits.f16", np.float16, self.shape)
+                self.filled, self.logits = _open(folder, self.shape)
         self.on_device = torch.zeros((0,), device=hardware.device)
         if hardware.device.type != "cpu":
             self.on_device = torch.from_numpy(np.array(self.logits)).to(hardware.device)
@@ -140,14 +140,32 @@ class LogitBank:
         return Outputs(logits=picked.to(self.hardware.dtype), features={})
 
 
-def _open(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """Map a file of zeros, made at its full size so that a full disk shows here, not later."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    with path.open("ab") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            file.truncate(0)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+def _open(folder: Path, shape: tuple[int, int, int]) -> tuple[np.memmap, np.memmap]:
+    """Map the two files of a bank: which pairs are filled [n, views], logits [n, views, K].
+
+    Where either file is missing or of another size, both start anew: what is filled says nothing
+    of other logits. The old files are unlinked, not cut, so that a process that has them mapped
+    keeps what it has.
+    """
+    files: tuple[tuple[Path, type, tuple[int, ...]], ...] = (
+        (folder / "filled.u8", np.uint8, shape[:2]),
+        (folder / "logits.f16", np.float16, shape),
+    )
+    sizes = [math.prod(extent) * np.dtype(dtype).itemsize for _, dtype, extent in files]
+    paths = [path for path, _, _ in files]
+    if any(not p.exists() or p.stat().st_size != n for p, n in zip(paths, sizes, strict=True)):
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for path, size in zip(paths, sizes, strict=True):
+            _zeros(path, size)
+    filled, logits = (np.memmap(path, kind, "r+", shape=extent) for path, kind, extent in files)
+    return filled, logits
+
+
+def _zeros(path: Path, size: int) -> None:
+    """A file of zeros that has its place on the disk: a full disk shows here, not later."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
