@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kdsweep.config import DataConfig
-from kdsweep.data.arrays import Pictures, cached, locked
+from kdsweep.data.arrays import Pictures, cached
 from kdsweep.data.dataset import Source
 from kdsweep.data.decode import decode
 from kdsweep.errors import UserError
-from kdsweep.store import writable
+from kdsweep.store import write_json
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,15 @@ def open_folder(config: DataConfig, cache: Path) -> Source:
     """
     assert config.root is not None
     root = Path(config.root).expanduser().resolve()
-    files = _files(root, str(config.root))
-    key = _content(root, files, cache)
-    folder = cache / f"imagefolder-{config.image_size}-{key[:16]}"
+    try:
+        files = _files(root, config.root)
+        key = _content(root, files, cache)
+    except OSError as error:
+        raise UserError(
+            f"data.root={config.root}: {error.filename} can't be read ({error.strerror}): mend or "
+            "remove it"
+        ) from error
+    folder = cache / f"imagefolder-{config.image_size}-v{_VERSION}-{key[:16]}"
     return cached(folder, lambda: _make(root, files, config.image_size))
 
 
@@ -57,32 +65,45 @@ def _files(root: Path, given: str) -> list[_File]:
     """All image files, the training images first, by class and name."""
     key = f"data.root={given}"
     files: list[_File] = []
-    classes: dict[str, set[str]] = {}
-    for part in ("train", "test"):
-        place = root / part
-        if not place.is_dir():
-            raise UserError(
-                f"{key}: {place} is no folder; data.root must hold train/<class>/* and "
-                "test/<class>/*"
-            )
-        with os.scandir(place) as entries:
-            labels = sorted(e.name for e in entries if e.is_dir() and not _hidden(e.name))
-        if not labels:
-            raise UserError(f"{key}: {place} has no class folders; images go to {part}/<class>/")
-        classes[part] = set(labels)
-        for label in labels:
-            found = sorted(_walk(place / label, f"{part}/{label}"))
-            if not found:
-                raise UserError(f"{key}: {place / label} has no images; fill or remove it")
-            files += (_File(name=n, part=part, label=label, stamp=s) for n, s in found)
+    labels = {part: _labels(root / part, part, key) for part in ("train", "test")}
     for part, other in (("test", "train"), ("train", "test")):
-        missing = sorted(classes[other] - classes[part])
+        missing = sorted(set(labels[other]) - set(labels[part]))
         if missing:
             raise UserError(
                 f"{key}: {len(missing)} of the classes in {other} have no folder in {part} "
                 f"({_some(missing)}); both must have the same classes"
             )
+    for part in labels:
+        for label in labels[part]:
+            found = sorted(_walk(root / part / label, f"{part}/{label}"))
+            if not found:
+                raise UserError(f"{key}: {root / part / label} has no images; fill or remove it")
+            files += (_File(name=n, part=part, label=label, stamp=s) for n, s in found)
     return files
+
+
+def _labels(place: Path, part: str, key: str) -> list[str]:
+    """The names of the class folders in ``place``, sorted."""
+    if not place.is_dir():
+        raise UserError(
+            f"{key}: {place} is no folder; data.root must hold train/<class>/* and test/<class>/*"
+        )
+    with os.scandir(place) as entries:
+        inside = sorted((e.name, e.is_dir()) for e in entries if not _hidden(e.name))
+    loose = [name for name, is_folder in inside if not is_folder and _looks_like_an_image(name)]
+    if loose:
+        raise UserError(
+            f"{key}: {place} itself holds images ({len(loose)}: {_some(loose)}); move them to "
+            f"{part}/<class>/"
+        )
+    labels = [name for name, is_folder in inside if is_folder]
+    if not labels:
+        raise UserError(f"{key}: {place} has no class folders; images go to {part}/<class>/")
+    return labels
+
+
+def _looks_like_an_image(name: str) -> bool:
+    return (mimetypes.guess_type(name)[0] or "").startswith("image/")
 
 
 def _walk(folder: Path, name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -109,16 +130,13 @@ def _content(root: Path, files: Sequence[_File], cache: Path) -> str:
     stamps.update(os.fsencode("\0".join(f"\0{file.name}\0{file.stamp}" for file in files)))
     note = cache / "imagefolder-seen" / stamps.hexdigest()
     if note.is_file():
-        return note.read_text()
-    content = hashlib.sha256(str(_VERSION).encode())
+        return str(json.loads(note.read_text()))
+    content = hashlib.sha256()
     for file in files:
         data = (root / file.name).read_bytes()
         content.update(os.fsencode(f"{file.name}\0{len(data)}\0"))
         content.update(data)
-    with locked(note.with_name(f".{note.name}.lock")), writable(note.parent):
-        partial = note.with_name(f".{note.name}.partial")
-        partial.write_text(content.hexdigest())
-        partial.replace(note)
+    write_json(note, content.hexdigest())
     return content.hexdigest()
 
 

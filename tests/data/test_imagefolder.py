@@ -158,6 +158,28 @@ def test_unreadable_files_are_named_and_counted_in_both_parts(root: Path) -> Non
     assert "test/owl/1.png" in line
 
 
+def test_a_new_version_decodes_again(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    _load(root)
+    monkeypatch.setattr("kdsweep.data.imagefolder._VERSION", -1)
+    _load(root)
+    assert _decodings(caplog) == 2
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_outside_the_classes_are_not_skipped(root: Path, part: str) -> None:
+    Image.new("RGB", (8, 8)).save(root / part / "stray.png")
+    line = _refused(root)
+    assert f"{root / part} itself holds images (1: stray.png)" in line
+
+
+def test_a_dangling_link_is_named(root: Path) -> None:
+    (root / "train" / "cat" / "link.png").symlink_to("gone.png")
+    assert "train/cat/link.png can't be read (No such file" in _refused(root)
+
+
 def test_no_folder(tmp_path: Path) -> None:
     assert "train is no folder" in _refused(tmp_path / "pictures")
 
