@@ -90,7 +90,7 @@ def register() -> None:
     from kdsweep.sweep.launcher import FusedLauncher
     from kdsweep.sweep.sweeper import KdsweepSweeper
 
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=Config, replace=True)
     Plugins.instance().register(KdsweepSweeper)
     Plugins.instance().register(FusedLauncher)
 

@@ -1,0 +1,142 @@
+"""Every option of every group, every preset and every documented command composes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from kdsweep.cli import conf_dir, register, typed
+from kdsweep.config import Config
+from kdsweep.errors import UserError
+from kdsweep.models import model_names
+
+CONF = Path(__file__).parent.parent / "conf"
+OPTIONS = sorted(
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in CONF.rglob("*.yaml")
+    if path.parent != CONF
+)
+GIVEN = {  # options that ask something of the user
+    "data=imagefolder": "data.root=images",
+    "tracking=server": "tracking.uri=http://127.0.0.1:5000",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(conf_dir())):
+        yield
+
+
+def whole(*overrides: str) -> DictConfig:
+    return compose("config", list(overrides), return_hydra_config=True)
+
+
+def made(*overrides: str) -> Config:
+    return typed(compose("config", list(overrides)))
+
+
+def test_the_configurations_of_this_checkout_are_tested() -> None:
+    assert conf_dir() == CONF
+    assert len(OPTIONS) > 20
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_makes_a_typed_configuration(option: str) -> None:
+    overrides = [option, GIVEN[option]] if option in GIVEN else [option]
+    config = made(*overrides)
+    assert isinstance(config, Config)
+    assert whole(*overrides).hydra.runtime.choices[option.split("=")[0]] == option.split("=")[1]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_says_what_it_is_for(option: str) -> None:
+    group, name = option.split("=")
+    lines = (CONF / group / f"{name}.yaml").read_text().splitlines()
+    assert len(lines) <= 3 or any(line.startswith("# ") for line in lines)
+
+
+@pytest.mark.parametrize(("option", "asked"), GIVEN.items())
+def test_an_option_that_asks_something_says_what(option: str, asked: str) -> None:
+    with pytest.raises(UserError, match=rf"^{re.escape(asked.partition('=')[0])}=None: allowed"):
+        made(option)
+
+
+@pytest.mark.parametrize("search", [o for o in OPTIONS if o.startswith("search=")])
+@pytest.mark.parametrize("sweeper", ["kdsweep", "optuna"])
+def test_every_search_goes_with_either_sweeper(search: str, sweeper: str) -> None:
+    hydra = whole(search, f"hydra/sweeper={sweeper}").hydra
+    assert hydra.mode.name == "MULTIRUN"
+    assert set(hydra.sweeper.params) == {"distill.temperature", "distill.alpha"}
+    assert hydra.sweeper.sampler._target_.startswith(("optuna.samplers.", "hydra_plugins."))
+
+
+@pytest.mark.parametrize("pair", [o for o in OPTIONS if o.startswith("pair=")])
+def test_every_pair_is_of_known_models(pair: str) -> None:
+    config = made(pair)
+    assert {config.pair.teacher.name, config.pair.student.name} <= set(model_names())
+
+
+def test_everything_is_under_one_root(tmp_path: Path) -> None:
+    config = whole(f"root={tmp_path}", "study=s")
+    for place in (config.hydra.run.dir, config.hydra.sweep.dir, config.data.root):
+        assert place.startswith(f"{tmp_path}/")
+    assert config.storage == f"sqlite:///{tmp_path}/optuna.db"
+
+
+def test_the_published_protocol_is_the_published_one() -> None:
+    config = made("experiment=system1")
+    assert (config.distill.temperature, config.distill.alpha) == (4.0, 0.7)
+    assert (config.train.epochs, config.train.batch_size) == (15, 128)
+    assert (config.schedule.name, config.schedule.step_size, config.schedule.gamma) == (
+        "step",
+        5,
+        0.5,
+    )
+    adam = config.train.optimizer
+    assert (adam.name, adam.lr, adam.weight_decay) == ("adam", 1e-3, 1e-4)
+    assert config.data.mean == [0.485, 0.456, 0.406]
+    assert config.data.std == [0.229, 0.224, 0.225]
+    assert (config.data.views.padding, config.data.views.flip) == (4, True)
+    assert (config.data.val_fraction, config.evaluate.protocol) == (0.0, "published")
+
+
+def commands() -> list[str]:
+    """The command lines of README.md and docs/ that run kdsweep itself."""
+    root = CONF.parent
+    found = []
+    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(), re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line.partition("python -m kdsweep ")[2] for line in lines]
+    return sorted({line.partition(" #")[0] for line in found if line})
+
+
+def overrides_of(line: str) -> list[str]:
+    """A command's overrides, the first of its values for what it sweeps."""
+    words = [word for word in shlex.split(line) if "=" in word and not word.startswith("-")]
+    chosen = []
+    for override in OverridesParser.create().parse_overrides(words):
+        if override.is_sweep_override():
+            value = next(override.sweep_string_iterator())
+        else:
+            value = override.get_value_element_as_str()
+        chosen.append(f"{override.get_key_element()}={value}")
+    return chosen
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_documented_command_composes(line: str) -> None:
+    made(*overrides_of(line))
+
+
+def test_commands_are_documented() -> None:
+    assert len(commands()) >= 5
