@@ -73,8 +73,8 @@ def _files(root: Path, given: str) -> list[_File]:
                 f"{key}: {len(missing)} of the classes in {other} have no folder in {part} "
                 f"({_some(missing)}); both must have the same classes"
             )
-    for part in labels:
-        for label in labels[part]:
+    for part, names in labels.items():
+        for label in names:
             found = sorted(_walk(root / part / label, f"{part}/{label}"))
             if not found:
                 raise UserError(f"{key}: {root / part / label} has no images; fill or remove it")
