@@ -16,14 +16,11 @@ def tapped(network: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Ten
     """Collect, while the context is open, what the named layers put out, or take in."""
     outputs: dict[str, Tensor] = {}
     handles = []
-    for name in names:
-        if name.endswith(INPUT):
-            layer = network.get_submodule(name.removesuffix(INPUT))
-            handles.append(layer.register_forward_hook(_keep_input(outputs, name)))
-        else:
-            layer = network.get_submodule(name)
-            handles.append(layer.register_forward_hook(_keep_output(outputs, name)))
     try:
+        for name in names:
+            layer = network.get_submodule(name.removesuffix(INPUT))
+            keep = _keep_input if name.endswith(INPUT) else _keep_output
+            handles.append(layer.register_forward_hook(keep(outputs, name)))
         yield outputs
     finally:
         for handle in handles:
