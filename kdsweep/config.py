@@ -7,6 +7,7 @@ the key as the user writes it, what was given and what is allowed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,10 @@ def _positive(key: str, value: float) -> None:
 
 def _non_negative(key: str, value: float) -> None:
     _require(math.isfinite(value) and value >= 0, key, value, "0 or more")
+
+
+def _seed(key: str, value: int) -> None:
+    _require(0 <= value < 2**62, key, value, "0 up to below 2**62")
 
 
 @dataclass(kw_only=True)
@@ -76,8 +81,10 @@ class DataConfig:
         )
         if self.train_limit is not None:
             _positive("data.train_limit", self.train_limit)
+        _seed("data.split_seed", self.split_seed)
         for key, values in (("mean", self.mean), ("std", self.std)):
-            _require(len(values) == 3, f"data.{key}", values, "three numbers, one per channel")
+            ok = len(values) == 3 and all(map(math.isfinite, values))
+            _require(ok, f"data.{key}", values, "three numbers, one per channel")
         _require(min(self.std) > 0, "data.std", self.std, "three numbers above 0")
 
 
@@ -141,6 +148,12 @@ class OptimizerConfig:
             ("beta2", self.beta2),
         ):
             _require(0 <= value < 1, f"train.optimizer.{key}", value, "0 up to below 1")
+        _require(
+            not self.nesterov or self.momentum > 0,
+            "train.optimizer.momentum",
+            self.momentum,
+            "above 0 with train.optimizer.nesterov=true",
+        )
         _positive("train.optimizer.eps", self.eps)
 
 
@@ -197,10 +210,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _positive("train.epochs", self.epochs)
-        _positive("train.batch_size", self.batch_size)
+        _require(
+            self.batch_size >= 2,
+            "train.batch_size",
+            self.batch_size,
+            "2 or more, since batch norm compares images",
+        )
         if self.clip_norm is not None:
             _positive("train.clip_norm", self.clip_norm)
-        ok = self.device in ("auto", "cpu", "cuda") or self.device.startswith("cuda:")
+        ok = re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is not None
         _require(ok, "train.device", self.device, "auto, cpu, cuda or cuda:N")
         _choice("train.precision", self.precision, ("auto", "float32", "bf16", "float64"))
         _choice("train.fuse", self.fuse, ("auto", "loop", "grouped", "workers"))
@@ -219,6 +237,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.epochs is not None:
             _positive("teacher.epochs", self.epochs)
+        _seed("teacher.seed", self.seed)
 
 
 @dataclass(kw_only=True)
@@ -324,13 +343,19 @@ class Config:
         for name in self.objectives:
             _choice("objective", name, tuple(OBJECTIVES))
         _require(
+            len(set(self.objectives)) == len(self.objectives) > 0,
+            "objective",
+            self.objective,
+            "one name or several different ones of " + ", ".join(OBJECTIVES),
+        )
+        _require(
             self.pruner.name == "none" or self.objectives in (("accuracy",), ("nll",)),
             "objective",
             self.objective,
             "accuracy or nll alone with a pruner, which judges by what every epoch gives",
         )
         _positive("seeds", self.seeds)
-        _non_negative("seed", self.seed)
+        _seed("seed", self.seed)
         published = self.evaluate.protocol == "published"
         _require(
             published or self.data.val_fraction > 0,
@@ -348,7 +373,7 @@ class Config:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What the study optimises, first the one that reports show."""
-        given = [self.objective] if isinstance(self.objective, str) else list(self.objective)
+        given = self.objective if isinstance(self.objective, list | tuple) else [self.objective]
         return tuple(str(name) for name in given)
 
     @property
