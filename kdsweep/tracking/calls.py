@@ -1,9 +1,9 @@
-"""What the tracker asks of MLflow's client, within MLflow's limits on one call."""
+"""What the tracker asks of MLflow's client, which splits long calls at the store's limits."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_IN_A_CALL = 100  # params or tags
-_DIGEST = 36  # characters
+_DIGEST = 36  # characters, the store's limit
 
 
 def create_run(
@@ -43,16 +42,14 @@ def set_tags(client: MlflowClient, run: str, tags: Mapping[str, object]) -> None
     """Set any number of tags."""
     from mlflow.entities import RunTag
 
-    for chunk in _chunks(_clipped(tags)):
-        client.log_batch(run, tags=[RunTag(key, value) for key, value in chunk])
+    client.log_batch(run, tags=[RunTag(key, value) for key, value in _clipped(tags).items()])
 
 
 def log_params(client: MlflowClient, run: str, params: Mapping[str, str]) -> None:
     """Log any number of flat parameters."""
     from mlflow.entities import Param
 
-    for chunk in _chunks(params):
-        client.log_batch(run, params=[Param(key, value) for key, value in chunk])
+    client.log_batch(run, params=[Param(key, value) for key, value in params.items()])
 
 
 def log_dataset(client: MlflowClient, run: str, info: DatasetInfo) -> None:
@@ -107,12 +104,6 @@ def last_sign(client: MlflowClient, run: Run) -> int:
     for key in islice(run.data.metrics, 1):
         times += [metric.timestamp for metric in client.get_metric_history(run.info.run_id, key)]
     return int(max(times))
-
-
-def _chunks(items: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:
-    left = iter(items.items())
-    while chunk := list(islice(left, _IN_A_CALL)):
-        yield chunk
 
 
 def _clipped(tags: Mapping[str, object]) -> dict[str, str]:

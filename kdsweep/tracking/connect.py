@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOCK_S = 300.0  # how long another process's set-up of the same store is waited for
 SERVER_S = 10  # for a server's first answer
+KIND = "custom_model_development"  # so that MLflow's UI shows runs and not prompts
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +152,9 @@ def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:
     if experiment is None:
         location = None if store.artifacts is None else str(store.artifacts)
         try:
-            client.create_experiment(store.experiment, artifact_location=location)
+            client.create_experiment(
+                store.experiment, artifact_location=location, tags={"mlflow.experimentKind": KIND}
+            )
         except Exception:  # another host may have been faster
             if client.get_experiment_by_name(store.experiment) is None:
                 raise

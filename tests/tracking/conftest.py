@@ -35,6 +35,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiment = client.get_experiment_by_name("kdsweep")
     assert experiment is not None
     assert experiment.artifact_location == str(folder / "artifacts")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     client.rename_experiment(experiment.experiment_id, "of the template")
     return folder / "mlflow.db"
 

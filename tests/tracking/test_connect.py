@@ -76,6 +76,12 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     assert "Permission denied" in refusal(TrackingConfig(), tmp_path / "mlruns")
 
 
+def test_a_file_where_the_artefacts_should_be(root: Path) -> None:
+    (root / "artifacts").write_text("")
+    line = refusal(TrackingConfig(), root)
+    assert line.startswith(f"root={root}: {root}/artifacts: ")
+
+
 def test_a_full_disk_before_the_store_is_made(tmp_path: Path) -> None:
     with full_disk():
         line = refusal(TrackingConfig(), tmp_path / "mlruns")

@@ -66,25 +66,28 @@ def test_a_sweep_reads_back_with_mlflows_own_client(
         f"tags.mlflow.parentRunId = '{sweep}' and params.distill.temperature = '4.0'",
     )
     assert [run.info.run_id for run in found] == [runs[1]]
-    (run,) = found
-    assert (run.info.run_name, run.info.status) == ("T=4", "FINISHED")
-    assert run.info.end_time >= run.info.start_time
-    assert run.data.metrics == {
+    (read,) = found
+    assert (read.info.run_name, read.info.status) == ("T=4", "FINISHED")
+    assert read.info.end_time >= read.info.start_time
+    assert read.data.metrics == {
         "train_loss": 1 / 3,
         "val_accuracy": 34.0,
         "latency_ms": 0.123456789012345,
     }
     history = client.get_metric_history(runs[1], "val_accuracy")
     assert [(m.step, m.value) for m in history] == [(1, 14.0), (2, 24.0), (3, 34.0)]
-    tags = run.data.tags
+    tags = read.data.tags
     assert tags["kdsweep.study"] == "temperatures"
     assert tags["kdsweep.state"] == "finished"
     assert (tags["kdsweep.seed"], tags["kdsweep.loss"]) == ("0", "hinton")
-    (entered,) = run.inputs.dataset_inputs
+    assert read.inputs is not None
+    (entered,) = read.inputs.dataset_inputs
     assert entered.dataset.name == "digits"
     assert DIGITS.digest.startswith(entered.dataset.digest)
-    assert DIGITS.digest in entered.dataset.profile
-    assert '"num_rows": 1797' in entered.dataset.profile
+    profile = entered.dataset.profile
+    assert profile is not None
+    assert DIGITS.digest in profile
+    assert '"num_rows": 1797' in profile
     assert [(t.key, t.value) for t in entered.tags] == [("mlflow.data.context", "training")]
     files = [file.path for file in client.list_artifacts(runs[1], "checkpoint")]
     assert files == ["checkpoint/student.safetensors"]

@@ -35,10 +35,7 @@ if name == "killed":
     tracker.flush()
     print("ready", flush=True)
     input()
-if name == "exits":
-    sys.exit(3)  # in the middle, like Ctrl-C: what was logged is not lost
-tracker.close(run, "finished")
-tracker.close(sweep, "finished")
+sys.exit(3)  # in the middle, like Ctrl-C: what was logged is not lost
 """
 
 
@@ -55,14 +52,12 @@ def start(root: Path, name: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def fresh_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A root that three processes made at once: one ended well, one left, one was killed."""
+    """A root that two processes made at once: one left in the middle, one is to be killed."""
     root = tmp_path_factory.mktemp("fresh") / "mlruns"
-    workers = {name: start(root, name) for name in ("ends", "exits", "killed")}
+    workers = {name: start(root, name) for name in ("exits", "killed")}
     try:
-        for name in ("ends", "exits"):
-            _, errors = workers[name].communicate(timeout=120)
-            assert errors == ""
-        assert workers["ends"].returncode == 0
+        _, errors = workers["exits"].communicate(timeout=120)
+        assert errors == ""
         assert workers["exits"].returncode == 3
         stdout = workers["killed"].stdout
         assert stdout is not None
@@ -89,21 +84,29 @@ def states(tracker: Tracker) -> dict[str, tuple[str, str]]:
 def test_processes_that_share_a_store_from_its_first_moment(
     tracker: Tracker, client: MlflowClient, fresh_root: Path
 ) -> None:
-    running, finished = ("RUNNING", "running"), ("FINISHED", "finished")
+    running, finished, killed = (
+        ("RUNNING", "running"),
+        ("FINISHED", "finished"),
+        ("KILLED", "killed"),
+    )
     records = tracker.runs_of("s")
     (sweep,) = [record for record in records if record.sweep]
     assert {record.parent for record in records} == {None, sweep.run_id}
-    assert {"cells", "ends", "exits", "killed"} == set(sweep.params)
-    expected = {"s": running, "ends": finished, "exits": running, "killed": running}
-    assert states(tracker) == expected, "the sweep is open as long as one process has it"
-    assert all(r.metrics == {"loss": 1.0} for r in records if not r.sweep)
+    assert {"cells", "exits", "killed"} == set(sweep.params)
+    expected = {"s": running, "exits": running, "killed": running}
+    assert states(tracker) == expected
+    assert all(record.metrics == {"loss": 1.0} for record in records if not record.sweep)
     assert not (fresh_root / "mlflow.db.new").exists()
 
+    assert tracker.open_sweep("s", params={}, tags={}) == sweep.run_id
     mine = tracker.open_run("mine", parent=sweep.run_id, params={}, tags={})
     assert tracker.close_dangling("s") == 1
-    killed = ("KILLED", "killed")
     expected |= {"exits": killed, "mine": running}
-    assert states(tracker) == expected, "the killed one still lives, and so do we"
+    assert states(tracker) == expected, "the process to be killed still lives, and so do we"
+    tracker.close(mine, "finished")
+    tracker.close(sweep.run_id, "finished")
+    expected |= {"mine": finished}
+    assert states(tracker) == expected, "the sweep is open as long as one process has it"
 
     (victim,) = [record for record in records if record.name == "killed"]
     pid = int(victim.tags["kdsweep.owner"].split()[0].removeprefix("pid="))
@@ -121,6 +124,5 @@ def test_processes_that_share_a_store_from_its_first_moment(
 
     assert tracker.open_sweep("s", params={}, tags={}) == sweep.run_id
     assert states(tracker)["s"] == running
-    tracker.close(mine, "finished")
     tracker.close(sweep.run_id, "finished")
-    assert states(tracker) == expected | {"s": finished, "mine": finished}
+    assert states(tracker) == expected | {"s": finished}

@@ -99,6 +99,7 @@ def test_a_server(server: str, local_run: str, tmp_path: Path, root: Path) -> No
     assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 1 / 2, 1 / 3]
     assert read.info.artifact_uri.startswith("mlflow-artifacts:")
     assert Path(client.download_artifacts(run, "config.yaml")).read_text() == "seed: 1\n"
+    assert read.inputs is not None
     assert read.inputs.dataset_inputs[0].dataset.source == '{"url": "http://x/y"}'
     names = [record.name for record in tracker.runs_of("s")]
     assert names == ["s", "cell"]
