@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -85,11 +86,15 @@ def register() -> None:
     """Make the schema, the sweeper and the launcher known to Hydra."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
 
     from kdsweep.config import Config
     from kdsweep.sweep.launcher import FusedLauncher
     from kdsweep.sweep.sweeper import KdsweepSweeper
 
+    OmegaConf.register_resolver(
+        "kdsweep.first", lambda one, other: other if one is None else one, replace=True
+    )
     ConfigStore.instance().store(name="schema", node=Config, replace=True)
     Plugins.instance().register(KdsweepSweeper)
     Plugins.instance().register(FusedLauncher)
@@ -112,11 +117,16 @@ def task(config: DictConfig) -> Any:
 
 
 def make_job(config: DictConfig, hydra: Any) -> Any:
-    """The typed job of a composed configuration."""
+    """The typed job of a composed configuration; in a sweep it has a study and a trial."""
+    from hydra.types import RunMode
+
     from kdsweep.jobs import Job
 
+    made = typed(config)
+    if hydra.mode == RunMode.MULTIRUN and made.study is None:  # not kdsweep's own sweeper
+        made = dataclasses.replace(made, study=Path(hydra.sweep.dir).name, trial=hydra.job.num)
     return Job(
-        config=typed(config),
+        config=made,
         folder=Path(hydra.runtime.output_dir),
         overrides=tuple(hydra.overrides.task),
     )

@@ -63,28 +63,44 @@ def numbers(config: Config) -> dict[str, float]:
         "alpha": config.distill.alpha,
     }
     for loss, options in config.distill.losses.items():
-        values.update({f"{loss}.{k}": float(v) for k, v in options.items() if is_number(v)})
+        own = {k: float(v) for k, v in options.items() if is_number(loss, k, v)}
+        values.update({f"{loss}.{k}": v for k, v in own.items()})
     return values
 
 
 def group_key(config: Config) -> str:
-    """Equal for configurations that can train as one population."""
+    """Equal for configurations that can train as one population, with one teacher.
+
+    A teacher that is yet to be trained is trained with ``train``'s settings, so students that
+    differ in learning rate or weight decay then have different teachers.
+    """
     plain = dataclasses.asdict(config)
     for key in ("seed", "seeds", "study", "trial", "tracking", "storage", "objective", "pruner"):
         del plain[key]
-    for key in ("lr", "weight_decay"):
-        del plain["train"]["optimizer"][key]
+    if config.teacher.checkpoint is not None or not needs_teacher(config):
+        for key in ("lr", "weight_decay"):
+            del plain["train"]["optimizer"][key]
     for key in ("temperature", "alpha"):
         del plain["distill"][key]
-    for options in plain["distill"]["losses"].values():
+    for loss, options in plain["distill"]["losses"].items():
         for name, value in options.items():
-            options[name] = "a number" if is_number(value) else value
+            options[name] = "a number" if is_number(loss, name, value) else value
     return store.digest(plain)
 
 
-def is_number(value: object) -> bool:
-    """Whether a loss's option is a numeric hyperparameter."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def needs_teacher(config: Config) -> bool:
+    """Whether any of the losses looks at a teacher."""
+    from kdsweep.distill.registry import loss_class
+
+    return any(loss_class(loss).needs_teacher for loss in config.distill.losses)
+
+
+def is_number(loss: str, option: str, value: object) -> bool:
+    """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
+    from kdsweep.distill.registry import loss_class
+
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and option not in loss_class(loss).structure
 
 
 def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _trackers: dict[tuple[str, str], Tracker] = {}
 
 
+opened: dict[str, str] = {}  # the parent runs that this process has opened, by study
+
+
 def tracker_of(config: Config) -> Tracker:
     """This process's tracker for a configuration: one writer, one connection."""
     key = (config.root, repr(config.tracking))
@@ -57,6 +60,7 @@ class Logbook:
         if self.study is not None:
             self.tags["kdsweep.study"] = self.study
             self.parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
+            opened[self.study] = self.parent
             for run in self.tracker.runs_of(self.study):
                 self.logged.add(run.tags.get("kdsweep.key", ""))
 

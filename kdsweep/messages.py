@@ -5,6 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 
+# What OmegaConf says of a value that its type does not take, and what is allowed instead.
+_ALLOWED = {
+    r"Value '(.*)' of type '.*' could not be converted to Integer": "a whole number",
+    r"Value '(.*)' of type '.*' could not be converted to Float": "a number",
+    r"Value '(.*)' is not a valid bool": "true or false",
+    r"Cannot convert '.*' to string: '(.*)'": "one word or quoted text",
+    r"field '.*' is not Optional": "a value, not null",
+}
+
 
 def hydra_line(error: BaseException) -> str:
     """The line for an error of composing the configuration."""
@@ -22,8 +31,8 @@ def _unknown_option(text: str) -> str | None:
     if found is None:
         return None
     group, option = found.groups()
-    listed = text.split("Available options", 1)
-    options = re.findall(r"^\t(.+)$", listed[1], re.MULTILINE) if len(listed) > 1 else []
+    listed = text.partition("Available options")[2].partition("Config search path")[0]
+    options = re.findall(r"^\t(.+)$", listed, re.MULTILINE)
     return f"{group}={option}: no such option{_nearest(option, options)}; one of {_join(options)}"
 
 
@@ -40,6 +49,8 @@ def _unknown_key(text: str) -> str | None:
         return None
     keys = _all_keys()
     key = found.group(1)
+    if key.startswith("distill.losses."):
+        return f"{key}: not among the losses and options that are set; add it with +{key}=..."
     return f"{key}: no such key{_nearest(key, keys)}; python -m kdsweep --cfg job lists them all"
 
 
@@ -49,6 +60,11 @@ def _wrong_value(error: BaseException) -> str | None:
     message = str(getattr(cause, "msg", None) or cause).splitlines()[0]
     if not key:
         return None
+    for pattern, allowed in _ALLOWED.items():
+        found = re.match(pattern, message)
+        if found is not None:
+            given = found.group(1) if found.groups() else "null"
+            return f"{key}={given}: allowed is {allowed}"
     return f"{key}: {message}"
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdsweep import store
 from kdsweep.config import Config, DistillConfig
-from kdsweep.errors import KdsweepError, TrainingError
+from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
 from kdsweep.logbook import Logbook, RunObserver, tracker_of
 from kdsweep.progress import Progress
@@ -70,6 +70,12 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         needs_teacher = False
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)
+            unmixable = [loss.name for loss in losses.values() if loss.uses_index]
+            if unmixable and job.config.data.views.mixup > 0:
+                raise UserError(
+                    f"data.views.mixup={job.config.data.views.mixup}: allowed is 0 with "
+                    f"distill.losses.{unmixable[0]}, which remembers images one by one"
+                )
             needs_teacher = any(loss.needs_teacher for loss in losses.values())
         if needs_teacher:
             teachers.teacher_key(config, materials, hardware)

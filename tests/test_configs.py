@@ -16,6 +16,7 @@ from kdsweep.cli import conf_dir, register, typed
 from kdsweep.config import Config
 from kdsweep.errors import UserError
 from kdsweep.models import model_names
+from kdsweep.models.torchvision_models import torchvision_names
 
 CONF = Path(__file__).parent.parent / "conf"
 OPTIONS = sorted(
@@ -82,7 +83,20 @@ def test_every_search_goes_with_either_sweeper(search: str, sweeper: str) -> Non
 @pytest.mark.parametrize("pair", [o for o in OPTIONS if o.startswith("pair=")])
 def test_every_pair_is_of_known_models(pair: str) -> None:
     config = made(pair)
-    assert {config.pair.teacher.name, config.pair.student.name} <= set(model_names())
+    for name in (config.pair.teacher.name, config.pair.student.name):
+        library, slash, theirs = name.partition("/")
+        known = torchvision_names() if slash and library == "torchvision" else model_names()
+        assert theirs in known if slash else name in known
+
+
+def test_every_pair_of_the_literature_is_an_option() -> None:
+    pairs = {o.removeprefix("pair=") for o in OPTIONS if o.startswith("pair=")}
+    for option in pairs - {"tiny", "cifar_cnn", "system2"}:
+        config = made(f"pair={option}")
+        assert option == f"{config.pair.teacher.name}_{config.pair.student.name}"
+    assert len(pairs) == 11
+    assert made("pair=system2").data.image_size == 224
+    assert made("pair=system2", "data.image_size=96").data.image_size == 96
 
 
 def test_everything_is_under_one_root(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ class Views:
         p, flip = config.views.padding, config.views.flip
         side, copies = 2 * p + 1, 2 if flip else 1
         self.count = side * side * copies
-        self.discrete = config.views.erase == 0 and config.views.mixup == 0
+        self.erase = config.views.erase  # probability
+        self.mixup = config.views.mixup  # of Beta(mixup, mixup); 0 is off
+        self.discrete = self.erase == 0 and self.mixup == 0
         self._dtype = dtype
         self._channels_last = channels_last
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
+from kdsweep import store
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from kdsweep.config import Config
     from kdsweep.jobs import Job, Outcome
+    from kdsweep.tracking import Status
 
 
 class ReportCallback(Callback):
@@ -23,41 +26,66 @@ class ReportCallback(Callback):
         from kdsweep.cli import typed
 
         error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, KeyboardInterrupt):
+        if error is not None and not opened():
             return
         folder = Path(config.hydra.sweep.dir)
         plain = config.copy()
         plain._set_flag("struct", False)
         plain.pop("hydra")
-        report_study(typed(plain), folder, interrupted=error is not None)
+        if error is None:
+            report_study(typed(plain), folder)
+        else:
+            give_up(typed(plain), folder, error)
 
 
-def report_study(config: Any, folder: Path, *, interrupted: bool) -> None:
-    """Close the study's parent run and print its report."""
+def opened() -> dict[str, str]:
+    """The parent runs that this process has opened, by study, without importing anything new."""
+    logbook = sys.modules.get("kdsweep.logbook")
+    return {} if logbook is None else logbook.opened
+
+
+def report_study(config: Config, folder: Path) -> None:
+    """Close the study's parent run, print its report, and write it beside the records."""
     from kdsweep.logbook import tracker_of
+    from kdsweep.report.html import save_report
     from kdsweep.report.table import print_sweep
     from kdsweep.sweep.summary import latest, read_records, summarise
 
     records = latest(read_records(folder))
-    study = config.study or folder.name
-    tracker = tracker_of(config)
     if not records:
         return
+    study = config.study or folder.name
+    sweep = summarise(study, records)
+    commands = next_commands(study, config, [r["run_id"] for r in records if r["run_id"]])
+    with store.writable(folder):
+        files = save_report(sweep, folder, commands=commands)
+    tracker = tracker_of(config)
     parent = tracker.open_sweep(study, params={}, tags={})
     tracker.log_metrics(parent, _progress(records, config))
-    tracker.close(parent, "killed" if interrupted else "finished")
-    if interrupted:
-        print(f"\nInterrupted; the same command continues study {study}.")
-        return
-    sweep = summarise(study, records)
+    for path in files:
+        tracker.log_file(parent, path, "report")
+    tracker.close(parent, "finished")
     print()
     print_sweep(sweep)
-    runs = [r["run_id"] for r in records if r["run_id"]]
-    for line in next_commands(study, config, runs):
-        print(line)
+    print(f"\nReport: {files[0]}")
+    for purpose, command in commands.items():
+        print(f"{purpose}:\n  {command}")
 
 
-def _progress(records: list[dict[str, Any]], config: Any) -> dict[str, float]:
+def give_up(config: Config, folder: Path, error: BaseException) -> None:
+    """Close the parent run of a sweep that ends early, if this process has opened it."""
+    from kdsweep.logbook import tracker_of
+
+    study = config.study or folder.name
+    if study not in opened():
+        return
+    status: Status = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
+    tracker_of(config).close(opened()[study], status, reason=str(error) or "interrupted")
+    if isinstance(error, KeyboardInterrupt):
+        print(f"\nInterrupted; the same command continues study {study}.")
+
+
+def _progress(records: list[dict[str, Any]], config: Config) -> dict[str, float]:
     """What the parent run shows: how many trials there are, and the best of each objective."""
     values = [record["values"] for record in records if record["values"]]
     shown = {"trials": float(len(records)), "trials_complete": float(len(values))}
@@ -70,17 +98,18 @@ def _progress(records: list[dict[str, Any]], config: Any) -> dict[str, float]:
     return shown
 
 
-def next_commands(study: str, config: Any, runs: list[str]) -> list[str]:
+def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]:
     """The exact commands to compare the runs in MLflow and to export the study."""
     from kdsweep.logbook import tracker_of
 
-    lines = []
+    commands = {}
     if config.tracking.backend != "none":
         tracker = tracker_of(config)
-        lines += ["", "Compare the runs:", f"  {tracker.ui_command()}"]
-        lines += [f"  then open {tracker.compare_url(runs)}"]
-    lines += ["Export the study:", f"  python -m kdsweep.export study={study}"]
-    return lines
+        commands["Compare the runs in MLflow"] = tracker.ui_command()
+        commands["then open"] = tracker.compare_url(runs)
+    where = "" if config.root == "mlruns" else f" root={config.root}"
+    commands["Export the study"] = f"python -m kdsweep.export study={study}{where}"
+    return commands
 
 
 def report_single(job: Job, outcome: Outcome) -> None:
@@ -88,9 +117,11 @@ def report_single(job: Job, outcome: Outcome) -> None:
     from kdsweep.report.table import print_sweep
     from kdsweep.sweep.summary import summarise
 
-    sweep = summarise(job.config.study or "experiment", [outcome.record])
     print()
-    print_sweep(sweep)
-    for line in next_commands("NAME", job.config, [])[:3]:
-        print(line)
-    logging.getLogger(__name__).debug("output in %s", job.folder)
+    print_sweep(summarise(job.config.study or "experiment", [outcome.record]))
+    print(f"\nOutput: {job.folder}")
+    run = outcome.record["run_id"]
+    if job.config.tracking.backend != "none" and run is not None:
+        from kdsweep.logbook import tracker_of
+
+        print(f"See the run in MLflow:\n  {tracker_of(job.config).ui_command()}")

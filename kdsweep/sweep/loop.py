@@ -81,9 +81,7 @@ class SweepLoop:
         cells = self._cells() if self.grid else []
         self._check(cells)
         study = self._open()
-        lost = studies.fail_lost(study, max_retries=self.options["max_retries"])
-        if lost:
-            log.info("%d trials of a dead process will be trained again", lost)
+        self._recover(study)
         self._enqueue(study, cells)
         self._announce(study, cells)
         started = time.monotonic()
@@ -210,6 +208,30 @@ class SweepLoop:
         )
         return sampler
 
+    def _recover(self, study: optuna.Study) -> None:
+        """Tell what dead processes had finished, and put back what they had not."""
+        folder = Path(self.config.hydra.sweep.dir)
+        again = 0
+        for frozen in studies.lost_trials(study):
+            record = _read(folder / str(frozen.number) / RECORD)
+            if record.get("state") == "complete":
+                trial = Trial(study, frozen._trial_id)
+                self._keep(study, trial, record["values"], _attributes(record))
+            else:
+                again += studies.fail_lost(study, frozen, max_retries=self.options["max_retries"])
+        if again:
+            log.info("%d trials of a dead process will be trained again", again)
+        if self.typed.tracking.backend != "none" and len(study.get_trials(deepcopy=False)):
+            from kdsweep.logbook import tracker_of
+
+            tracker_of(self.typed).close_dangling(study.study_name)
+
+    @staticmethod
+    def _keep(
+        study: optuna.Study, trial: Trial, values: list[float], attributes: dict[str, Any]
+    ) -> None:
+        studies.tell(study, trial, state=TrialState.COMPLETE, values=values, attributes=attributes)
+
     def _enqueue(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         import filelock
 
@@ -314,16 +336,12 @@ class SweepLoop:
             log.error("trial %d failed: %s", trial.number, attributes[studies.REASON])
             return
         values = list(value) if isinstance(value, (list, tuple)) else [value]
-        studies.tell(study, trial, state=TrialState.COMPLETE, values=values, attributes=attributes)
+        self._keep(study, trial, values, attributes)
 
     def _record(self, result: JobReturn) -> dict[str, Any]:
         if result.hydra_cfg is None:
             return {}
-        path = Path(result.hydra_cfg.hydra.runtime.output_dir) / RECORD
-        if not path.is_file():
-            return {}
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
+        return _read(Path(result.hydra_cfg.hydra.runtime.output_dir) / RECORD)
 
     def _count_failures(self) -> None:
         if self.failures > self.options["max_failures"]:
@@ -355,6 +373,13 @@ class SweepLoop:
             }
         with store.writable(folder):
             OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
 
 
 def _attributes(record: dict[str, Any]) -> dict[str, Any]:

@@ -135,17 +135,22 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix} was {old}, is {new}"]
 
 
-def fail_lost(study: optuna.Study, *, max_retries: int) -> int:
-    """Fail trials that dead processes left RUNNING, and put their cells back; how many."""
-    lost = 0
+def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that dead processes of this host left RUNNING."""
+    lost = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(OWNER)
-        if owner is None or not Owner.parse(owner).is_dead():
-            continue
-        if _fail(study, trial, "its process died"):
-            lost += 1
-            put_back(study, trial, max_retries=max_retries)
+        if owner is not None and Owner.parse(owner).is_dead():
+            lost.append(trial)
     return lost
+
+
+def fail_lost(study: optuna.Study, trial: FrozenTrial, *, max_retries: int) -> bool:
+    """Fail a trial whose process died and put its cell back; False if another process has."""
+    if not _fail(study, trial, "its process died"):
+        return False
+    put_back(study, trial, max_retries=max_retries)
+    return True
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial, *, max_retries: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep.config import Config
-from kdsweep.distill import Loss, Outputs, create_losses, hyperparameters, total_loss
+from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
 from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
 from kdsweep.models import create_model
 from kdsweep.train.hardware import Hardware, choose_hardware
@@ -162,6 +162,7 @@ class _Total:
         *,
         epoch: float,
         index: Tensor,
+        mixup: Mixup | None,
     ) -> Tensor:
         total, _ = total_loss(
             self.losses,
@@ -171,6 +172,7 @@ class _Total:
             chunk.hyper,
             epoch=epoch,
             index=index,
+            mixup=mixup,
             states=self._states(chunk),
         )
         return total

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
+from kdsweep.data.erase import erase
+from kdsweep.data.mixup import mixup
+from kdsweep.distill import Mixup
 from kdsweep.distill.base import Outputs, at_least_float32
 from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
@@ -52,6 +55,7 @@ class Criterion(Protocol):
         *,
         epoch: float,
         index: Tensor,
+        mixup: Mixup | None,
     ) -> Tensor:
         """The loss [n], a mean over the batch, of outputs [n, B, ...]."""
         ...
@@ -276,21 +280,27 @@ class _Training:
         sums = torch.zeros(len(population), device=population.device, dtype=torch.float64)
         steps = len(self.batches)
         for number, batch in enumerate(self.batches):
-            loss = self._step(order[:, batch], view[:, batch], places, epoch, number)
+            loss = self._step(seeds, order[:, batch], view[:, batch], places, epoch, number)
             sums += loss * (batch.stop - batch.start)
             setting.observer.step(epoch * steps + number + 1, setting.config.epochs * steps)
         mean: Tensor = sums / sum(batch.stop - batch.start for batch in self.batches)
         return mean
 
     def _step(
-        self, index: Tensor, view: Tensor, places: list[Tensor | int], epoch: int, number: int
+        self,
+        seeds: Tensor,
+        index: Tensor,
+        view: Tensor,
+        places: list[Tensor | int],
+        epoch: int,
+        number: int,
     ) -> Tensor:
         """One optimiser step of every member on images [S, B]; each one's loss [N]."""
         setting = self.setting
         step = epoch * len(self.batches) + number
         fraction = epoch + number / len(self.batches)
         rate = learning_rate_factor(setting.schedule, fraction, setting.config.epochs)
-        images = setting.views.render(index, view)
+        images, blend = _beyond_views(setting.views, seeds, index, view, epoch, number)
         said = None if setting.teacher is None else setting.teacher.outputs(index, view, images)
         labels = setting.labels[index]
         losses = []
@@ -305,10 +315,39 @@ class _Training:
                 _at(labels, place).expand(chunk.size, -1),
                 epoch=fraction,
                 index=_at(index, place).expand(chunk.size, -1),
+                mixup=None if blend is None else blend.of(labels, place, chunk.size),
             )
             chunk.update(loss, step=step, rate_factor=rate, clip_norm=setting.config.clip_norm)
             losses.append(loss.detach())
         return torch.cat(losses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blend:
+    """Which image of the batch each one was mixed with [S, B], and the share it kept [S]."""
+
+    partner: Tensor
+    share: Tensor
+
+    def of(self, labels: Tensor, place: Tensor | int, size: int) -> Mixup:
+        """The partners' labels and shares of a chunk of ``size`` members."""
+        others = labels.gather(1, self.partner)
+        return Mixup(
+            labels=_at(others, place).expand(size, -1), share=_at(self.share, place).expand(size)
+        )
+
+
+def _beyond_views(
+    views: Views, seeds: Tensor, index: Tensor, view: Tensor, epoch: int, number: int
+) -> tuple[Tensor, _Blend | None]:
+    """The rendered views, erased and mixed where that was asked for."""
+    images = views.render(index, view)
+    if views.erase > 0:
+        images = erase(images, seeds, epoch, index, probability=views.erase)
+    if views.mixup == 0:
+        return images, None
+    images, partner, share = mixup(images, seeds, epoch, number, alpha=views.mixup)
+    return images, _Blend(partner=partner, share=share)
 
 
 @torch.no_grad()

@@ -51,8 +51,7 @@ _prepared: dict[tuple[str, Hardware], Materials] = {}
 
 def _prepare(config: Config, hardware: Hardware) -> Materials:
     data = config.data
-    with store.writable(Path(config.root)):
-        dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
     views = Views(
         dataset.train.images,
         data,

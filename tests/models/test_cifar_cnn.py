@@ -29,6 +29,8 @@ def test_the_teacher_is_that_of_system_1():
         (256, 512, 3, 2, 1),
         (512, 512, 3, 1, 1),
     ]
+    pool = model.stem[3]
+    assert (pool.kernel_size, pool.stride, pool.padding) == (3, 2, 1)
     shapes = tap(model, ["stem", *model.stages], torch.zeros(2, 3, 32, 32))
     assert [tuple(output.shape[1:]) for output, _ in shapes.values()] == [
         (64, 8, 8),
