@@ -59,7 +59,7 @@ class Store:
         folder = self.folder(kind, key)
         try:
             meta: dict[str, Any] = json.loads((folder / META).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):  # not there, or not JSON, or not even text
             return None
         for name, expected in meta["files"].items():
             path = folder / name
@@ -69,10 +69,15 @@ class Store:
 
     @contextlib.contextmanager
     def write(self, kind: str, key: str, meta: dict[str, Any]) -> Iterator[Path]:
-        """A fresh folder to fill; on a clean exit it becomes the artefact, else it vanishes."""
+        """A fresh folder to fill; on a clean exit it becomes the artefact, else it vanishes.
+
+        Whoever writes holds the artefact's lock, so what a killed writer left can go.
+        """
         place = self.folder(kind, key)
         with writable(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
+            for left in place.parent.glob(f".{key}.*/"):
+                shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=place.parent))
             try:
                 yield folder

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdsweep import store
+from kdsweep.config import Config, DistillConfig
+from kdsweep.errors import UserError
+from kdsweep.store import META, Store, digest, file_hash, write_json
+
+
+def write(shelf: Store, key: str = "key", text: str = "content", **meta: Any) -> Path:
+    with shelf.write("kind", key, meta) as folder:
+        (folder / "a.txt").write_text(text)
+        (folder / "b.bin").write_bytes(bytes(range(256)))
+    return shelf.folder("kind", key)
+
+
+def fork(run: Callable[..., None], *given: object) -> ForkProcess:
+    process = multiprocessing.get_context("fork").Process(target=run, args=given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forking while there are threads
+        process.start()
+    return process
+
+
+def others(folder: Path) -> list[str]:
+    """What lies beside the artefacts, but for their locks."""
+    return [p.name for p in folder.iterdir() if p.name.startswith(".") and p.suffix != ".lock"]
+
+
+def test_what_is_written_is_found(tmp_path: Path) -> None:
+    shelf = Store(tmp_path)
+    assert shelf.find("kind", "key") is None
+    folder = write(shelf, accuracy=91.25, classes=["a", "b"])
+    meta = Store(tmp_path).find("kind", "key")
+    assert meta is not None
+    assert (meta["accuracy"], meta["classes"]) == (91.25, ["a", "b"])
+    assert set(meta["files"]) == {"a.txt", "b.bin"}
+    assert (folder / "a.txt").read_text() == "content"
+    assert folder == tmp_path / "store" / "kind" / "key"
+    assert others(folder.parent) == []
+    assert shelf.find("kind", "other") is None
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "missing", "no meta", "half a meta", "garbage"])
+def test_what_is_damaged_is_not_found_and_made_anew(tmp_path: Path, how: str) -> None:
+    shelf = Store(tmp_path)
+    folder = write(shelf)
+    file, meta = folder / "b.bin", folder / META
+    if how == "changed":
+        file.write_bytes(file.read_bytes()[::-1])
+    elif how == "cut":
+        os.truncate(file, 100)
+    elif how == "missing":
+        file.unlink()
+    elif how == "no meta":
+        meta.unlink()
+    elif how == "half a meta":
+        os.truncate(meta, meta.stat().st_size // 2)
+    else:
+        meta.write_bytes(b"\xff\xfe\x80" * 20)
+    assert shelf.find("kind", "key") is None
+    write(shelf, text="new")
+    assert shelf.find("kind", "key") is not None
+    assert (folder / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+
+    def fail() -> None:
+        with Store(tmp_path).write("kind", "key", {}) as folder:
+            (folder / "a.txt").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert list((tmp_path / "store" / "kind").iterdir()) == []
+
+
+def _write_and_die(root: Path) -> None:
+    with Store(root).write("kind", "key", {}) as folder:
+        (folder / "a.txt").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_writer_leaves_no_artefact_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    shelf = Store(tmp_path)
+    write(shelf, key="key2")
+    process = fork(_write_and_die, tmp_path)
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert shelf.find("kind", "key") is None
+    folder = shelf.folder("kind", "key")
+    assert not folder.exists()
+    assert len(others(folder.parent)) == 1
+    write(shelf, key="key2")  # another's rest is not its business
+    assert len(others(folder.parent)) == 1
+    write(shelf)
+    assert others(folder.parent) == []
+    assert shelf.find("kind", "key") is not None
+
+
+def test_a_failed_writer_leaves_the_old_artefact(tmp_path: Path) -> None:
+    shelf = Store(tmp_path)
+    write(shelf, text="old")
+    with pytest.raises(ZeroDivisionError), shelf.write("kind", "key", {}):
+        _ = 1 / 0
+    assert shelf.find("kind", "key") is not None
+    write(shelf, text="new")
+    assert (shelf.folder("kind", "key") / "a.txt").read_text() == "new"
+
+
+def _make_once(root: Path, made: Any) -> None:
+    shelf = Store(root)
+    with shelf.lock("kind", "key"):
+        if shelf.find("kind", "key") is None:
+            time.sleep(0.05)
+            with made.get_lock():
+                made.value += 1
+            write(shelf)
+
+
+def test_processes_that_want_the_same_make_it_once(tmp_path: Path) -> None:
+    made = multiprocessing.get_context("fork").Value("i", 0)
+    processes = [fork(_make_once, tmp_path, made) for _ in range(4)]
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    assert made.value == 1
+    assert Store(tmp_path).find("kind", "key") is not None
+
+
+def _lock_and_die(root: Path) -> None:
+    Store(root).lock("kind", "key").acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lock_ends_with_its_owner_and_is_for_one_artefact(tmp_path: Path) -> None:
+    fork(_lock_and_die, tmp_path).join(30)
+    shelf = Store(tmp_path)
+    with shelf.lock("kind", "key").acquire(timeout=1), shelf.lock("kind", "x").acquire(timeout=1):
+        pass
+
+
+@dataclass
+class Inner:
+    values: list[float] = field(default_factory=lambda: [0.1, 1e-300])
+    table: dict[str, int] = field(default_factory=lambda: {"b": 1, "a": 2})
+
+
+def parts() -> tuple[object, ...]:
+    return ("text", 3, 0.1, None, True, Inner(), {"z": [1, 2], "y": {"k": (3, 4)}})
+
+
+def test_a_digest_is_the_sha256_of_canonical_json() -> None:
+    plain = [
+        "text", 3, 0.1, None, True,
+        {"table": {"a": 2, "b": 1}, "values": [0.1, 1e-300]},
+        {"y": {"k": [3, 4]}, "z": [1, 2]},
+    ]  # fmt: skip
+    text = json.dumps(plain, sort_keys=True)
+    assert digest(*parts()) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_digest_is_the_same_in_every_process() -> None:
+    code = (
+        "from tests.test_store import parts; from kdsweep.store import digest;"
+        "from kdsweep.config import Config; print(digest(*parts()), digest(Config()))"
+    )
+    expected = f"{digest(*parts())} {digest(Config())}\n"
+    for seed in ("0", "1"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("ab",), ("a", "b")),
+        ((1, 2), (2, 1)),
+        (({"a": 1},), ({"a": 2},)),
+        (([[1], 2],), ([[1, 2]],)),
+        ((1,), ("1",)),
+        ((0.1 + 0.2,), (0.3,)),
+        ((Config(),), (Config(seed=1),)),
+        ((DistillConfig(alpha=0.5),), (DistillConfig(alpha=0.5 + 2**-50),)),
+        ((math.nan,), (math.inf,)),
+    ],
+)
+def test_digests_differ(one: tuple[object, ...], other: tuple[object, ...]) -> None:
+    assert digest(*one) != digest(*other)
+
+
+def test_order_of_keys_does_not_matter() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, Path("x"), Inner])
+def test_what_has_no_stable_text_is_not_hashed(value: object) -> None:
+    with pytest.raises(TypeError, match="can't hash"):
+        digest(value)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda root: write(Store(root)),
+        lambda root: Store(root).lock("kind", "key"),
+        lambda root: write_json(root / "deep" / "x.json", {}),
+    ],
+    ids=["write", "lock", "write_json"],
+)
+def test_where_nothing_can_be_written_the_user_is_told(
+    tmp_path: Path, act: Callable[[Path], object]
+) -> None:
+    root = tmp_path / "file"
+    root.write_text("not a folder")
+    with pytest.raises(UserError) as caught:
+        act(root)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"can't write in {root}")
+    assert line.endswith(
+        ": Not a directory; free some space or choose another folder with root=..."
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a full device")
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Store(tmp_path)
+    with (
+        pytest.raises(UserError, match="No space left on device; free some space"),
+        shelf.write("kind", "key", {}),
+        open("/dev/full", "w") as file,
+    ):
+        file.write("x" * 100_000)
+    assert list((tmp_path / "store" / "kind").iterdir()) == []
+    monkeypatch.setattr(Path, "write_text", lambda *_: Path("/dev/full").write_bytes(b"x"))
+    with pytest.raises(UserError, match="No space left on device"):
+        write_json(tmp_path / "x.json", {})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_json_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "x.json"
+    write_json(path, {"a": 1})
+
+    def fail(*given: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "replace", fail)
+        with pytest.raises(UserError, match="Input/output error"):
+            write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    write_json(path, {"a": 3})
+    assert json.loads(path.read_text()) == {"a": 3}
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_the_hash_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert file_hash(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
