@@ -1,0 +1,65 @@
+"""Every way to distil trains on real images, and none is silently another or the baseline."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from kdsweep.cli import conf_dir, register, typed
+from kdsweep.jobs import Job
+from kdsweep.runner import run_jobs
+
+METHODS = sorted(path.stem for path in (conf_dir() / "distill").glob("*.yaml"))
+QUICK = (
+    *("experiment=smoke", "tracking=none", "data.train_limit=256"),
+    *("train.epochs=1", "train.fuse=loop", "train.threads=1", "train.precision=float32"),
+    "teacher.epochs=8",
+)
+SMALLER = {"crd": ("distill.losses.crd.negatives=64",)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What one epoch with each method gave, from one root, so that teachers are shared."""
+    root: Path = tmp_path_factory.mktemp("methods")
+    register()
+    jobs = []
+    with initialize_config_dir(str(conf_dir())):
+        for method in METHODS:
+            more = SMALLER.get(method, ())
+            config = compose("config", [*QUICK, f"root={root}", f"distill={method}", *more])
+            (root / method).mkdir()
+            jobs.append(Job(config=typed(config), folder=root / method))
+    outcomes = run_jobs(jobs)
+    for outcome in outcomes:
+        assert outcome.error is None, outcome.error
+    return {job.folder.name: outcome.record for job, outcome in zip(jobs, outcomes, strict=True)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains(records: dict[str, dict[str, Any]], method: str) -> None:
+    record = records[method]
+    assert record["state"] == "complete", record["reason"]
+    assert len(record["seeds"]["0"]["history"]) == 1
+
+
+def test_no_two_methods_are_the_same(records: dict[str, dict[str, Any]]) -> None:
+    curves = {
+        method: record["seeds"]["0"]["history"][0]["val_nll"] for method, record in records.items()
+    }
+    for one, other in itertools.combinations(curves, 2):
+        assert abs(curves[one] - curves[other]) > 1e-6, (one, other, curves[one])
