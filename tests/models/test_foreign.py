@@ -144,6 +144,21 @@ def test_an_output_that_is_written_over_ends_no_stage():
     assert wrap(Tail()).stages == ("net.low",)
 
 
+def test_a_layer_that_is_called_twice_counts_where_it_is_called_last():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = conv(3, 4)
+            self.act = nn.ReLU()
+            self.down = conv(4, 8, 2)
+            self.head = nn.Linear(8, 9)
+
+        def forward(self, x):
+            return self.head(self.act(self.down(self.act(self.stem(x)))).mean((2, 3)))
+
+    assert wrap(Shared()).stages == ("net.stem", "net.act")
+
+
 def test_activations_no_longer_work_in_place():
     net = Net(stem=conv(3, 4), norm=nn.BatchNorm2d(4), act=nn.ReLU6(inplace=True), **tail(4))
     model = wrap(net)

@@ -75,12 +75,18 @@ def test_other_families_by_the_general_rule():
     assert model(images).shape == (2, 7)
 
 
-def test_auxiliary_heads_are_left_out():
+def test_auxiliary_heads_are_left_out(tmp_path):
     model = make("torchvision/googlenet", classes=7, image_size=64).train()
     logits = model(torch.randn(2, 3, 64, 64))
     assert isinstance(logits, torch.Tensor)
     assert logits.shape == (2, 7)
     assert not model.net.transform_input
+    state = model.net.state_dict() | {"aux1.fc2.weight": torch.zeros(1000, 1024)}
+    torch.save(state, tmp_path / "googlenet.pth")
+    weights = str(tmp_path / "googlenet.pth")
+    again = make("torchvision/googlenet", classes=7, image_size=64, weights=weights)
+    assert torch.equal(again.net.fc.weight, model.net.fc.weight)
+    assert again.net.transform_input
 
 
 def test_named_weights_come_from_torchvisions_cache(hub, resnet18):
