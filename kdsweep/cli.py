@@ -72,6 +72,9 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {error} ({where})", 1
 
 
+_refused: list[KdsweepError] = []
+
+
 def _hydra_main() -> None:
     import hydra
 
@@ -80,6 +83,8 @@ def _hydra_main() -> None:
         config_path=str(conf_dir()), config_name="config", execution_whitelist=WHITELIST
     )
     wrapped(task)()
+    if _refused:
+        raise _refused.pop()
 
 
 def register() -> None:
@@ -108,10 +113,17 @@ def task(config: DictConfig) -> Any:
     from kdsweep.runner import run_jobs
     from kdsweep.sweep.callback import report_single
 
-    job = make_job(config, HydraConfig.get())
-    (outcome,) = run_jobs([job])
-    value = outcome.value
-    if HydraConfig.get().mode == RunMode.RUN:
+    single = HydraConfig.get().mode == RunMode.RUN
+    try:
+        job = make_job(config, HydraConfig.get())
+        (outcome,) = run_jobs([job])
+        value = outcome.value
+    except KdsweepError as error:
+        if not single:
+            raise
+        _refused.append(error)  # raised by main: Hydra would print lines of its own
+        return None
+    if single:
         report_single(job, outcome)
     return value
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdsweep.errors import UserError
+from kdsweep.hyperschedule import HyperSchedule
 
 
 def _require(ok: bool, key: str, given: object, allowed: str) -> None:
@@ -113,16 +114,31 @@ class DistillConfig:
     """L = (1 - alpha) * cross-entropy + alpha * sum over ``losses`` of weight * loss.
 
     Alpha weighs the distillation term (other toolkits' alpha weighs cross-entropy).
-    ``losses`` maps a loss's name to its options, ``weight`` among them.
+    ``losses`` maps a loss's name to its options, ``weight`` among them. ``schedules`` maps
+    ``alpha``, ``temperature``, or a loss's name for its weight, to a ``HyperSchedule``.
     """
 
     temperature: float = 4.0
     alpha: float = 0.7
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schedules: dict[str, Any] = field(default_factory=dict)
+    learned_temperature: bool = False  # T is learned against the student; temperature is unused
 
     def __post_init__(self) -> None:
         _positive("distill.temperature", self.temperature)
         _require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
+        for name, options in self.schedules.items():
+            allowed = ("alpha", "temperature", *self.losses)
+            ok = name in allowed
+            what = f"a schedule of {', '.join(allowed)} (a loss's name: of its weight)"
+            _require(ok, f"distill.schedules.{name}", options, what)
+            self.schedules[name] = HyperSchedule.of_options(name, options)
+        _require(
+            not (self.learned_temperature and "temperature" in self.schedules),
+            "distill.learned_temperature",
+            self.learned_temperature,
+            "false beside distill.schedules.temperature: one of them moves the temperature",
+        )
 
 
 @dataclass(kw_only=True)

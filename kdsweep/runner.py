@@ -120,6 +120,9 @@ class Runner:
             stop_workers()
             self.book.close_all("killed", "interrupted")
             raise
+        except UserError as error:  # every other batch would meet it too
+            self.book.close_all("failed", str(error))
+            raise
         except KdsweepError as error:
             self.book.close_all("failed", str(error))
             return {job.folder: Outcome(error=error) for job in self.plan.jobs}

@@ -16,6 +16,8 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from omegaconf import open_dict
 
+from kdsweep.errors import UserError
+
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
@@ -69,6 +71,8 @@ class FusedLauncher(Launcher):
     def _launch_nested(self, configs: list[DictConfig]) -> list[JobReturn]:
         nest = _Nest(self.hydra_context, configs)
         nest.enter(0)
+        if nest.refused is not None:
+            raise nest.refused
         return nest.returns()
 
     def _log_to_console(self) -> None:
@@ -86,6 +90,7 @@ class _Nest:
         self.jobs: list[Job] = []
         self.outcomes: list[Outcome] = []
         self.finished: dict[int, JobReturn] = {}
+        self.refused: UserError | None = None
 
     def enter(self, i: int) -> None:
         self.finished[i] = run_job(
@@ -110,7 +115,11 @@ class _Nest:
             if not self.outcomes:  # the innermost could not run them: all fail alike
                 raise inner._return_value
         else:
-            self.outcomes = run_jobs(self.jobs)
+            try:
+                self.outcomes = run_jobs(self.jobs)
+            except UserError as error:
+                self.refused = error
+                raise
         outcome = self.outcomes[i]
         logging.getLogger(f"{__name__}.job").debug("%s", outcome.record.get("state"))
         return outcome.value
@@ -126,7 +135,6 @@ def check(configs: Sequence[DictConfig]) -> None:
         UserError: the first thing that can't be had as it was asked for.
     """
     from kdsweep.cli import typed
-    from kdsweep.errors import UserError
     from kdsweep.jobs import Job
     from kdsweep.runner import plan
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import (
     OptunaSweeperImpl,
@@ -325,9 +325,9 @@ class SweepLoop:
             attributes[studies.REASON] = record["reason"]
             studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
             return
-        try:
-            value = result.return_value
-        except Exception as error:
+        value = result._return_value  # the property would print what is told below
+        if result.status == JobStatus.FAILED:
+            error = value
             self.failures += 1
             reason = str(error) if isinstance(error, KdsweepError) else repr(error)
             attributes[studies.REASON] = record.get("reason") or reason
