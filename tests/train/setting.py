@@ -17,7 +17,7 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.data import Views, normalise
-from kdsweep.distill import Loss, Outputs, create_losses, hyperparameters, total_loss
+from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
 from kdsweep.distill.teacher_outputs import LiveTeacher
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.loop import Judged, TeacherOutputs, Trained, train
@@ -95,6 +95,7 @@ class Criterion:
         *,
         epoch: float,
         index: Tensor,
+        mixup: Mixup | None,
     ) -> Tensor:
         names = tuple(member.name for member in chunk.members)
         if names not in self.states:
@@ -105,7 +106,7 @@ class Criterion:
             self.states[names] = {name: s for name, s in made.items() if s is not None}
         total, _ = total_loss(
             self.losses, student, teacher, labels, chunk.hyper,
-            epoch=epoch, index=index, states=self.states[names],
+            epoch=epoch, index=index, mixup=mixup, states=self.states[names],
         )  # fmt: skip
         return total
 
@@ -153,9 +154,10 @@ class Setting:
         options: Mapping[str, object] | None = None,
         optimizer: OptimizerConfig | None = None,
         clip_norm: float | None = 0.5,
+        data: DataConfig = CONFIG,
     ) -> None:
         images, self.labels = images_and_labels(IMAGES, seed=1)
-        self.views = Views(images, CONFIG, device="cpu", dtype=torch.float64)
+        self.views = Views(images, data, device="cpu", dtype=torch.float64)
         judged, truth = images_and_labels(30, seed=2)
         self.judged = Judged(
             name="validation",
@@ -189,6 +191,8 @@ class Setting:
         *,
         observer: Quiet | None = None,
         teacher: TeacherOutputs | None = None,
+        criterion: Criterion | None = None,
+        together: int | None = None,
         epochs: int = EPOCHS,
     ) -> dict[str, Trained]:
         population = self.population(members)
@@ -198,13 +202,14 @@ class Setting:
             views=self.views,
             labels=self.labels,
             judged=self.judged,
-            criterion=Criterion(self.losses, self.labels),
+            criterion=criterion or Criterion(self.losses, self.labels),
             teacher=teacher or live,
             config=dataclasses.replace(self.config, epochs=epochs),
             schedule=ScheduleConfig(name="cosine"),
             hardware=hardware,
             observer=observer or Quiet(),
             eval_batch=11,
+            together=together,
         )
 
 

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from kdsweep.config import OptimizerConfig
+from kdsweep.config import OptimizerConfig, ViewsConfig
 from kdsweep.distill import loss_names
+from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.loop import Trained
-from kdsweep.train.population import Member
+from kdsweep.train.population import Chunk, Member
 from tests.train.setting import (
     BATCH,
+    CONFIG,
     EPOCHS,
     GROUPED,
     IMAGES,
     ONE_BY_ONE,
+    Criterion,
     Quiet,
     Setting,
     a_population,
@@ -69,6 +75,18 @@ def test_every_loss_is_the_same_grouped(loss: str) -> None:
     for member in members:
         alone = setting.train([member], epochs=2)
         assert_same(alone[member.name], grouped[member.name], 1e-8)
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+@pytest.mark.parametrize("views", [{"erase": 0.7}, {"mixup": 0.4}, {"erase": 0.5, "mixup": 1.0}])
+def test_views_beyond_crops_and_flips(views: dict[str, float], hardware: Hardware) -> None:
+    data = dataclasses.replace(CONFIG, views=ViewsConfig(padding=1, **views))
+    setting, members = Setting(data=data), a_population(4)
+    together = setting.train(members, hardware, epochs=2)
+    for member in (members[0], members[3]):
+        assert_same(setting.train([member], epochs=2)[member.name], together[member.name])
+    plain = Setting().train(members[:1], epochs=2)["m0"]
+    assert plain.history != together["m0"].history
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -132,6 +150,44 @@ def test_the_observer_drops_a_member(
     assert_same(solo["m3"], results["m3"])
     kept = {"m0", "m2", "m3"}
     assert observer.epochs == [(0, {*kept, "m1", "m4"}), (1, kept), (2, kept)]
+
+
+class Greedy(Criterion):
+    """A criterion that takes more memory than there is, late in an epoch."""
+
+    def __init__(self, setting: Setting, limit: int) -> None:
+        super().__init__(setting.losses, setting.labels)
+        self.limit = limit
+        self.asked: list[int] = []
+
+    def __call__(self, chunk: Chunk, *given: Any, **named: Any) -> Tensor:
+        self.asked.append(chunk.size)
+        if chunk.size > self.limit and len(self.asked) in (4, 6, 8):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().__call__(chunk, *given, **named)
+
+
+def test_out_of_memory_splits_the_members_and_changes_nothing_else(
+    setting: Setting, solo: dict[str, Trained]
+) -> None:
+    greedy = Greedy(setting, limit=3)
+    results = setting.train(a_population(5), GROUPED, criterion=greedy)
+    assert (greedy.asked[0], greedy.asked[-1]) == (5, 2)
+    assert_same(solo["m0"], results["m0"])
+    assert_same(solo["m3"], results["m3"])
+
+
+def test_not_even_one_member_fits(setting: Setting) -> None:
+    for hardware in (ONE_BY_ONE, GROUPED):
+        with pytest.raises(TrainingError, match=r"lower train\.batch_size"):
+            setting.train(a_population(1), hardware, criterion=Greedy(setting, limit=0))
+
+
+def test_no_more_run_together_than_was_said(setting: Setting, solo: dict[str, Trained]) -> None:
+    counter = Greedy(setting, limit=9)
+    results = setting.train(a_population(5), GROUPED, criterion=counter, together=2)
+    assert set(counter.asked) == {1, 2}
+    assert_same(solo["m0"], results["m0"])
 
 
 def test_no_member_is_left(setting: Setting) -> None:
