@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from kdsweep.tracking import Status
 
 
+# Samplers whose choices do not depend on scores: their cells make a map.
+NOT_ADAPTIVE = ("GridSampler", "RandomSampler", "QMCSampler")
+
+
 class ReportCallback(Callback):
     """Ends every sweep with its table, its verdict and the commands that go on from here."""
 
@@ -29,11 +33,13 @@ class ReportCallback(Callback):
         if error is not None and not opened():
             return
         folder = Path(config.hydra.sweep.dir)
+        sampler = config.hydra.sweeper.get("sampler") or {}
+        adaptive = bool(sampler) and not sampler["_target_"].endswith(NOT_ADAPTIVE)
         plain = config.copy()
         plain._set_flag("struct", False)
         plain.pop("hydra")
         if error is None:
-            report_study(typed(plain), folder)
+            report_study(typed(plain), folder, adaptive=adaptive)
         else:
             give_up(typed(plain), folder, error)
 
@@ -44,18 +50,19 @@ def opened() -> dict[str, str]:
     return {} if logbook is None else logbook.opened
 
 
-def report_study(config: Config, folder: Path) -> None:
+def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
     """Close the study's parent run, print its report, and write it beside the records."""
     from kdsweep.logbook import tracker_of
     from kdsweep.report.html import save_report
     from kdsweep.report.table import print_sweep
+    from kdsweep.sweep.judgement import judge_sweep
     from kdsweep.sweep.summary import latest, read_records, summarise
 
     records = latest(read_records(folder))
     if not records:
         return
     study = config.study or folder.name
-    sweep = summarise(study, records)
+    sweep = judge_sweep(summarise(study, records), records, adaptive=adaptive)
     commands = next_commands(study, config, [r["run_id"] for r in records if r["run_id"]])
     with store.writable(folder):
         files = save_report(sweep, folder, commands=commands)
