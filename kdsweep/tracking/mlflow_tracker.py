@@ -162,15 +162,17 @@ class MlflowTracker(Tracker):
     ) -> None:
         self._writer.flush(run)
         with told(TrackingError, self._store, f"end of run {run}"):
-            if run in self._sweeps:
-                with locked(self._store):
-                    self._sweeps.discard(run)
-                    self._client.delete_tag(run, _own_key())
-                    others = _owners(self._client.get_run(run))
-                    if all(owner.is_dead() for owner in others):
-                        self._end(run, status, reason, end_ms)
-            else:
+            if run not in self._sweeps:
                 self._end(run, status, reason, end_ms)
+                return
+            with locked(self._store):
+                self._sweeps.discard(run)
+                read = self._client.get_run(run)
+                if _own_key() in read.data.tags:
+                    self._client.delete_tag(run, _own_key())
+                others = [owner for owner in _owners(read) if owner != this_process()]
+                if all(owner.is_dead() for owner in others):
+                    self._end(run, status, reason, end_ms)
 
     def close_dangling(self, study: str) -> int:
         closed = 0

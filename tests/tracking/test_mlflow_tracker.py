@@ -248,6 +248,19 @@ def test_a_second_session_reopens_the_sweep(
     assert client.get_run(sweep).info.status == "FINISHED"
 
 
+def test_two_trackers_of_one_process_share_a_sweep(
+    root: Path, tracker: Tracker, client: MlflowClient
+) -> None:
+    sweep = tracker.open_sweep("s", params={}, tags={})
+    other = create_tracker(TrackingConfig(), root=root)
+    assert other.open_sweep("s", params={}, tags={}) == sweep
+    other.close(sweep, "killed")
+    tracker.close(sweep, "finished")
+    read = client.get_run(sweep)
+    assert read.info.status == "FINISHED"
+    assert not [key for key in read.data.tags if key.startswith("kdsweep.owner")]
+
+
 def test_mlflows_variable_of_the_run_is_not_heeded(
     tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
