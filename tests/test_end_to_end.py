@@ -1,0 +1,275 @@
+"""A sweep as a user runs it, in a process of its own, read back with MLflow's and Optuna's clients.
+
+All tests share one sweep; what comes after it (a rerun, a single run, other sweepers) works in
+the same folder, where teacher and baseline are found instead of trained.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+
+from kdsweep.evaluate import unpack_correctness
+from tests.conftest import Command, Ended
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SMOKE = "experiment=smoke"
+TEMPERATURES = [1, 2, 3, 4, 5]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended, and where it wrote."""
+
+    folder: Path
+    ended: Ended
+
+    @cached_property
+    def study(self) -> str:
+        found = re.search(r"python -m kdsweep\.export study=(\S+)", self.ended.out)
+        assert found is not None
+        return found.group(1)
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        storage = f"sqlite:///{self.folder}/mlruns/optuna.db"
+        return optuna.load_study(study_name=self.study, storage=storage).trials
+
+    @property
+    def mlflow(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        uri = f"sqlite:///{self.folder}/mlruns/mlflow.db"
+        return MlflowClient(uri, uri)
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        """The study's runs by role, oldest first; the parent's is sweep."""
+        experiment = self.mlflow.get_experiment_by_name("kdsweep")
+        assert experiment is not None
+        found: dict[str, list[Run]] = {}
+        for run in self.mlflow.search_runs(
+            [experiment.experiment_id],
+            f"tags.`kdsweep.study` = '{self.study}'",
+            order_by=["attributes.start_time ASC"],
+        ):
+            tags = run.data.tags
+            found.setdefault(tags.get("kdsweep.role", tags["kdsweep.kind"]), []).append(run)
+        found.get("student", []).sort(key=lambda run: int(run.data.tags["kdsweep.trial"]))
+        return found
+
+    def job(self, number: int) -> Path:
+        return self.folder / "mlruns" / "hydra" / "studies" / self.study / str(number)
+
+    def record(self, number: int) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.job(number) / "result.json").read_text())
+        return loaded
+
+
+@pytest.fixture(scope="module")
+def sweep(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("smoke")
+    ended = command("-m", SMOKE, "distill.temperature=1,2,3,4,5", cwd=folder)
+    assert ended.status == 0, ended.err
+    return Sweep(folder, ended)
+
+
+def test_nothing_is_complained_of(sweep: Sweep) -> None:
+    assert sweep.ended.err == ""
+
+
+def test_it_ends_with_a_table_and_the_commands_that_go_on(sweep: Sweep) -> None:
+    lines = sweep.ended.out.splitlines()
+    for name in ("resnet8", "cifar_student", *(f"temperature={t}" for t in TEMPERATURES)):
+        (row,) = [line for line in lines if re.match(rf"{name}( \*)? .*\d\.\d\d", line)]
+    best = max(sweep.trials, key=lambda trial: trial.value or 0)
+    assert any(
+        line.startswith(f"temperature={best.params['distill.temperature']} *") for line in lines
+    )
+    (ui,) = [line for line in lines if "mlflow ui" in line]
+    assert ui.endswith("--backend-store-uri sqlite:///mlruns/mlflow.db")
+    (address,) = [unquote(line) for line in lines if "/#/compare-runs?" in line]
+    assert all(run.info.run_id in address for run in sweep.runs["student"])
+
+
+def test_the_study_holds_five_trials_numbered_as_the_jobs(sweep: Sweep) -> None:
+    assert optuna.get_all_study_names(f"sqlite:///{sweep.folder}/mlruns/optuna.db") == [
+        sweep.study
+    ]
+    assert [trial.number for trial in sweep.trials] == [0, 1, 2, 3, 4]
+    assert {trial.state for trial in sweep.trials} == {optuna.trial.TrialState.COMPLETE}
+    assert [t.params for t in sweep.trials] == [{"distill.temperature": t} for t in TEMPERATURES]
+    for trial in sweep.trials:
+        hydra = OmegaConf.load(sweep.job(trial.number) / ".hydra" / "hydra.yaml").hydra
+        assert (hydra.job.num, hydra.job.id) == (trial.number, str(trial.number))
+        config = OmegaConf.load(sweep.job(trial.number) / ".hydra" / "config.yaml")
+        assert config.distill.temperature == trial.params["distill.temperature"]
+        assert config.trial == trial.number
+
+
+def test_mlflow_has_one_parent_five_students_a_teacher_and_a_baseline(sweep: Sweep) -> None:
+    runs = sweep.runs
+    assert {role: len(found) for role, found in runs.items()} == {
+        "sweep": 1,
+        "teacher": 1,
+        "baseline": 1,
+        "student": 5,
+    }
+    (parent,) = runs.pop("sweep")
+    children = [run for found in runs.values() for run in found]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    artefacts = (sweep.folder / "mlruns" / "artifacts").as_posix()
+    assert all(artefacts in run.info.artifact_uri for run in children)
+
+
+def test_runs_have_flat_parameters_and_tags_to_filter_by(sweep: Sweep) -> None:
+    for temperature, run in zip(TEMPERATURES, sweep.runs["student"], strict=True):
+        params, tags = run.data.params, run.data.tags
+        assert float(params["distill.temperature"]) == temperature
+        assert (params["distill.alpha"], params["train.epochs"]) == ("0.7", "2")
+        assert params["distill.losses.hinton.weight"] == "1.0"
+        assert tags["kdsweep.pair"] == "resnet8->cifar_student"
+        assert (tags["kdsweep.loss"], tags["kdsweep.seed"]) == ("hinton", "0")
+        assert tags["kdsweep.device"]
+        assert tags["kdsweep.git_revision"] == "none"
+    assert sweep.runs["baseline"][0].data.tags["kdsweep.loss"] == "none"
+
+
+def test_runs_have_a_curve_and_agree_with_study_and_record(sweep: Sweep) -> None:
+    for trial, run in zip(sweep.trials, sweep.runs["student"], strict=True):
+        record = sweep.record(trial.number)
+        for metric in ("train_loss", "val_accuracy"):
+            history = sweep.mlflow.get_metric_history(run.info.run_id, metric)
+            assert {1, 2} <= {point.step for point in history}
+        assert [trial.value] == record["values"]
+        assert run.info.run_id == record["run_id"] == trial.user_attrs["mlflow_run_id"]
+        assert run.data.metrics["val_accuracy"] == pytest.approx(trial.value, rel=1e-6)
+        baseline = sweep.runs["baseline"][0].data.metrics["val_accuracy"]
+        gain = run.data.metrics["val_accuracy"] - baseline
+        assert run.data.metrics["delta_vs_baseline"] == pytest.approx(gain, abs=1e-4)
+        assert run.data.metrics["parameters"] == 7034
+
+
+def test_no_metric_is_of_test(sweep: Sweep) -> None:
+    named = {name for found in sweep.runs.values() for run in found for name in run.data.metrics}
+    assert "val_accuracy" in named
+    assert not [name for name in named if name.startswith("test_")]
+
+
+def artefacts(client: MlflowClient, run: str, folder: str | None = None) -> set[str]:
+    paths: set[str] = set()
+    for item in client.list_artifacts(run, folder):
+        paths |= artefacts(client, run, item.path) if item.is_dir else {item.path}
+    return paths
+
+
+def test_runs_have_their_files_and_their_dataset(sweep: Sweep, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for run in sweep.runs["student"]:
+        there = artefacts(sweep.mlflow, run.info.run_id)
+        weights = "checkpoint/student-seed0.safetensors"
+        assert {weights, "config/config.yaml", "result.json"} <= there
+        local = sweep.mlflow.download_artifacts(run.info.run_id, weights, str(tmp_path))
+        assert sum(v.numel() for k, v in load_file(local).items() if "running" not in k) > 7000
+    for role in ("teacher", "baseline"):
+        (run,) = sweep.runs[role]
+        assert "checkpoint/model.safetensors" in artefacts(sweep.mlflow, run.info.run_id)
+    for run in [run for role, found in sweep.runs.items() if role != "sweep" for run in found]:
+        (used,) = run.inputs.dataset_inputs
+        assert used.dataset.name == "digits"
+        assert used.dataset.digest
+
+
+def test_which_images_are_right_is_kept(sweep: Sweep) -> None:
+    for trial in sweep.trials:
+        kept = (sweep.job(trial.number) / "correct-seed0.bits").read_bytes()
+        right = unpack_correctness(kept)
+        assert len(right) == 288
+        assert 100 * right.mean() == pytest.approx(trial.value)
+
+
+def test_all_is_under_one_root(sweep: Sweep) -> None:
+    assert [path.name for path in sweep.folder.iterdir()] == ["mlruns"]
+    assert not list(sweep.folder.rglob("*.partial"))
+
+
+def test_the_printed_export_works(sweep: Sweep, command: Command) -> None:
+    out = command(f"study={sweep.study}", cwd=sweep.folder, module="kdsweep.export")
+    assert out.status == 0, out.err
+    exported = sweep.folder / "mlruns" / "exports" / sweep.study
+    study = optuna.load_study(study_name=sweep.study, storage=f"sqlite:///{exported}/study.db")
+    assert [t.values for t in study.trials] == [t.values for t in sweep.trials]
+
+
+def test_a_rerun_finds_all_of_it_done(sweep: Sweep, command: Command) -> None:
+    before = {path: path.stat().st_mtime_ns for path in sweep.folder.rglob("*.safetensors")}
+    runs = sorted(run.info.run_id for found in sweep.runs.values() for run in found)
+    again = command("-m", SMOKE, "distill.temperature=1,2,3,4,5", cwd=sweep.folder)
+    assert again.status == 0, again.err
+    assert "all 5 trials are finished" in again.out
+    assert "epoch" not in again.out
+    assert before == {p: p.stat().st_mtime_ns for p in sweep.folder.rglob("*.safetensors")}
+    assert runs == sorted(run.info.run_id for found in sweep.runs.values() for run in found)
+    assert len(sweep.trials) == 5
+    rows = re.compile(r"^temperature=.*$", re.MULTILINE)
+    assert rows.findall(again.out) == rows.findall(sweep.ended.out)
+
+
+def test_one_more_temperature_is_another_study(sweep: Sweep, command: Command) -> None:
+    arguments = ("hydra/launcher=basic", "distill.temperature=2,6")
+    other = Sweep(sweep.folder, command("-m", SMOKE, *arguments, cwd=sweep.folder))
+    assert other.ended.status == 0, other.ended.err
+    assert other.study != sweep.study
+    assert [t.params["distill.temperature"] for t in other.trials] == [2, 6]
+    assert {role: len(found) for role, found in other.runs.items()} == {
+        "sweep": 1,
+        "teacher": 1,
+        "baseline": 1,
+        "student": 2,
+    }
+    (teacher,) = other.runs["teacher"]
+    assert teacher.data.tags["kdsweep.found"] == "true"
+    assert "teacher: resnet8 found" in other.ended.out
+
+
+def test_a_single_experiment(sweep: Sweep, command: Command) -> None:
+    alone = command(SMOKE, "distill.temperature=4", cwd=sweep.folder)
+    assert (alone.status, alone.err) == (0, "")
+    assert "teacher: resnet8 found" in alone.out
+    assert re.search(r"^cifar_student .*\d\.\d\d", alone.out, re.MULTILINE)
+    (record,) = (sweep.folder / "mlruns" / "hydra" / "runs").rglob("result.json")
+    loaded = json.loads(record.read_text())
+    assert (loaded["state"], loaded["trial"], loaded["study"]) == ("complete", None, None)
+    run = sweep.mlflow.get_run(loaded["run_id"])
+    assert run.info.status == "FINISHED"
+    assert "mlflow.parentRunId" not in run.data.tags
+    assert len(sweep.trials) == 5
+
+
+def test_the_official_sweeper(sweep: Sweep, command: Command) -> None:
+    arguments = ("hydra/sweeper=optuna", "search=tpe", "study=official")
+    numbers = ("hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=3")
+    ended = command("-m", SMOKE, *arguments, *numbers, cwd=sweep.folder)
+    assert ended.status == 0, ended.err
+    official = Sweep(sweep.folder, ended)
+    assert official.study == "official"
+    assert [trial.state.name for trial in official.trials] == ["COMPLETE"] * 3
+    for trial in official.trials:
+        assert 1 <= trial.params["distill.temperature"] <= 5
+        assert 0.1 <= trial.params["distill.alpha"] <= 0.9
+    assert len(official.runs["student"]) == 3
+    assert len(official.runs["sweep"]) == 1
