@@ -8,6 +8,7 @@ dies with it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import dataclasses
 import itertools
@@ -52,10 +53,19 @@ class Workers:
         Raises:
             KdsweepError: what a worker raised, or that one of them died.
         """
+        try:
+            return self._train(group, members, observer)
+        except BaseException:  # what the others still have to say is nobody's
+            self.stop()
+            raise
+
+    def _train(
+        self, group: Group, members: Sequence[Member], observer: Observer
+    ) -> dict[str, Trained]:
         parts = split(members, len(self.pipes))
         busy: dict[Connection, int] = {}
         for i, part in enumerate(parts):
-            self.pipes[i].send((group, part))
+            _send(self.pipes[i], (group, part))
             busy[self.pipes[i]] = i
         progress = [(0, 1)] * len(parts)
         results: dict[str, Trained] = {}
@@ -69,12 +79,11 @@ class Workers:
                     done, total = (sum(column) for column in zip(*progress, strict=True))
                     observer.step(done, total)
                 elif kind == "epoch":
-                    pipe.send(dict(observer.epoch(*content)))
+                    _send(pipe, dict(observer.epoch(*content)))
                 elif kind == "done":
                     results.update({name: unpack(trained) for name, trained in content.items()})
                     del busy[pipe]
                 else:
-                    self.stop()
                     raise content
         return results
 
@@ -84,7 +93,6 @@ class Workers:
         except (EOFError, ConnectionResetError) as error:
             self.processes[i].join(timeout=5)
             code = self.processes[i].exitcode
-            self.stop()
             raise TrainingError(
                 f"a training process died (exit code {code}"
                 f"{', killed: perhaps out of memory' if code == -signal.SIGKILL else ''}); "
@@ -99,6 +107,11 @@ class Workers:
         for process in self.processes:
             process.join()
         _running.pop(len(self.processes), None)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    with contextlib.suppress(BrokenPipeError):  # that a worker died is told where it is heard
+        pipe.send(message)
 
 
 _running: dict[int, Workers] = {}

@@ -12,7 +12,10 @@ from torch import Tensor
 from kdsweep.config import Config, DistillConfig, TrainConfig
 from kdsweep.distill import Outputs, create_losses, hyperparameters
 from kdsweep.errors import UserError
+from kdsweep.train.dropout import seed_dropout
 from kdsweep.train.group import Group, Total, losses_of
+from kdsweep.train.grouped import check, group
+from kdsweep.train.student import with_adapters
 from tests.train.setting import CLASSES, Net, teacher_network
 
 EPOCHS, BATCH = 10, 6
@@ -39,7 +42,7 @@ def loss_at(
     distill = DistillConfig(losses={loss: {"weight": weight}}, schedules=dict(schedules))
     config = Config(distill=distill, train=TrainConfig(epochs=EPOCHS))
     losses = create_losses(distill.losses, student=Net(), teacher=teacher_network())
-    numbers = {"alpha": alpha, "temperature": temperature, **hyperparameters(losses)}
+    numbers = {"lr": 1e-3, "alpha": alpha, "temperature": temperature, **hyperparameters(losses)}
     hyper = {k: torch.full((2,), v, dtype=torch.float64) for k, v in numbers.items()}
     chunk = SimpleNamespace(members=[SimpleNamespace(name="m")], seeds=torch.zeros(2), hyper=hyper)
     return Total(losses, LABELS, config)(
@@ -104,7 +107,7 @@ def test_a_temperature_that_no_loss_uses_is_not_moved() -> None:
         DistillConfig(losses={"hinton": {"temperature": 2.0}}, learned_temperature=True),
         DistillConfig(losses={"logit_mse": {}}, schedules={"temperature": {"name": "step"}}),
     ):
-        with pytest.raises(UserError, match="a loss that uses distill.temperature"):
+        with pytest.raises(UserError, match="a loss that uses distill"):
             losses_of(Group(config=Config(distill=moved)), Net(), teacher_network())
     with pytest.raises(UserError, match="learned_temperature=True: allowed is false"):
         DistillConfig(
@@ -112,6 +115,13 @@ def test_a_temperature_that_no_loss_uses_is_not_moved() -> None:
             learned_temperature=True,
             schedules={"temperature": {"name": "step"}},
         )
+
+
+def test_members_with_a_learned_temperature_run_as_one_network() -> None:
+    student = with_adapters(Net(), {}, None, 8, learned_temperature=True).double()
+    assert student(torch.zeros(2, 3, 8, 8).double(), {})[1]["temperature"].tolist() == [[1.0]]
+    seed_dropout(student)
+    check(student, group(student), (3, 8, 8))  # it raises where they differ
 
 
 def test_a_configuration_with_schedules_can_be_copied() -> None:
