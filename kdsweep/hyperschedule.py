@@ -84,4 +84,6 @@ class HyperSchedule:
 
     def _require(self, ok: bool, field: str, allowed: str) -> None:
         if not ok:
-            raise UserError(f"distill.schedules.{self.of}.{field}={getattr(self, field)}: allowed is {allowed}")
+            raise UserError(
+                f"distill.schedules.{self.of}.{field}={getattr(self, field)}: allowed is {allowed}"
+            )

@@ -53,9 +53,10 @@ def test_the_configurations_of_this_checkout_are_tested() -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_makes_a_typed_configuration(option: str) -> None:
     overrides = [option, GIVEN[option]] if option in GIVEN else [option]
+    group, name = option.split("=")
     config = made(*overrides)
     assert isinstance(config, Config)
-    assert whole(*overrides).hydra.runtime.choices[option.split("=")[0]] == option.split("=")[1]
+    assert whole(*overrides).hydra.runtime.choices[group] == name
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -87,6 +88,14 @@ def test_every_pair_is_of_known_models(pair: str) -> None:
         library, slash, theirs = name.partition("/")
         known = torchvision_names() if slash and library == "torchvision" else model_names()
         assert theirs in known if slash else name in known
+
+
+def test_hyperparameters_are_scheduled_on_the_command_line() -> None:
+    alpha = "+distill.schedules.alpha"
+    config = made(f"{alpha}.name=linear", f"{alpha}.end=0.1", "+distill.schedules.hinton.end=2")
+    assert config.distill.schedules["alpha"].name == "linear"
+    assert config.distill.schedules["alpha"].end == 0.1
+    assert config.distill.schedules["hinton"].end == 2
 
 
 def test_every_pair_of_the_literature_is_an_option() -> None:

@@ -42,14 +42,19 @@ def reversal(epoch: float, epochs: float = 10.0) -> float:
     return (math.cos(math.pi * progress) - 1) / 2
 
 
-class CurriculumTemperature(nn.Module):
-    """A learned temperature for each member: T = 1 + 20 * sigmoid(theta).
-
-    Theta starts at 1 (T = 15.6) and is trained by the student's optimiser on the student's loss,
-    with its gradient reversed: the temperature seeks what the student finds hardest.
+def curriculum_temperature(
+    theta: Tensor,
+    epoch: float,
+    *,
+    lowest: float = 1.0,
+    span: float = 20.0,
+    reversal_epochs: float = 10.0,
+) -> Tensor:
+    """T = lowest + span * sigmoid(theta) [N], with the reversed gradient behind it.
 
     Args:
-        members: N.
+        theta: learned [N].
+        epoch: epochs trained so far, with fraction.
         lowest: the lower end of T.
         span: from there to the upper end of T.
         reversal_epochs: over which the reversal grows.
@@ -57,22 +62,22 @@ class CurriculumTemperature(nn.Module):
     Source: Li et al. 2023, Curriculum Temperature for Knowledge Distillation, equations 5 to 8
     (the global version).
     """
+    return lowest + span * torch.sigmoid(scaled_gradient(theta, reversal(epoch, reversal_epochs)))
 
-    def __init__(
-        self,
-        members: int,
-        *,
-        lowest: float = 1.0,
-        span: float = 20.0,
-        reversal_epochs: float = 10.0,
-    ) -> None:
+
+class CurriculumTheta(nn.Module):
+    """A member's theta, trained by the student's optimiser on the student's own loss.
+
+    It starts at 1 (T = 15.6). Stacked for N members it puts out [1, N], as a network that has
+    its members folded into the channels does.
+    """
+
+    stacks = True  # see train.grouped
+
+    def __init__(self) -> None:
         super().__init__()
-        self.theta = nn.Parameter(torch.ones(members))  # [N]
-        self.lowest = lowest
-        self.span = span
-        self.reversal_epochs = reversal_epochs
+        self.theta = nn.Parameter(torch.ones(1))  # [1]; [N, 1] where it is stacked
 
-    def forward(self, epoch: float) -> Tensor:
-        """The temperatures [N] at ``epoch``, with the reversed gradient behind them."""
-        theta = scaled_gradient(self.theta, reversal(epoch, self.reversal_epochs))
-        return self.lowest + self.span * torch.sigmoid(theta)
+    def forward(self) -> Tensor:
+        """Theta as the output [1, 1] of a batch of one image, or [1, N] where it is stacked."""
+        return self.theta.reshape(1, -1)

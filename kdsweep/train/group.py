@@ -12,15 +12,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from kdsweep import store
 from kdsweep.config import Config
 from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
+from kdsweep.distill.curriculum import curriculum_temperature
+from kdsweep.distill.schedules import scheduled
 from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
+from kdsweep.errors import UserError
 from kdsweep.models import create_model
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Observer, TeacherOutputs, Trained, train
 from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Chunk, Member, Population
-from kdsweep.train.student import teacher_taps, with_adapters
+from kdsweep.train.student import TEMPERATURE, teacher_taps, with_adapters
 from kdsweep.train.teachers import Found
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,13 @@ def train_group(
     members = [dataclasses.replace(m, hyper={**defaults, **m.hyper}) for m in members]
     population = Population(
         members,
-        lambda: with_adapters(build(), losses, teacher, config.data.image_size),
+        lambda: with_adapters(
+            build(),
+            losses,
+            teacher,
+            config.data.image_size,
+            learned_temperature=group.student == "student" and config.distill.learned_temperature,
+        ),
         optimizer=config.train.optimizer,
         device=hardware.device,
         dtype=hardware.dtype,
@@ -68,7 +78,7 @@ def train_group(
         views=materials.views,
         labels=materials.labels,
         judged=materials.judged,
-        criterion=_Total(losses, materials.labels),
+        criterion=Total(losses, materials.labels, config),
         teacher=_teacher_outputs(group, teacher, losses, materials, hardware, on_fill),
         config=config.train,
         schedule=config.schedule,
@@ -95,10 +105,26 @@ def build_student(group: Group, materials: Materials) -> nn.Module:
 
 
 def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> dict[str, Loss]:
-    """The distillation losses that the members minimise; none for a teacher or a baseline."""
+    """The distillation losses that the members minimise; none for a teacher or a baseline.
+
+    Raises:
+        UserError: a loss can't be had as asked for, or a temperature moves that none uses.
+    """
     if group.student != "student":
         return {}
-    return create_losses(group.config.distill.losses, student=student, teacher=teacher)
+    distill = group.config.distill
+    losses = create_losses(distill.losses, student=student, teacher=teacher)
+    moved = distill.learned_temperature or "temperature" in distill.schedules
+    shared = any(
+        loss.uses_temperature and TEMPERATURE not in loss.values for loss in losses.values()
+    )
+    if moved and not shared:
+        key = "learned_temperature" if distill.learned_temperature else "schedules.temperature"
+        raise UserError(
+            f"distill.{key}: allowed beside a loss that uses distill.temperature, such as hinton; "
+            f"given are {', '.join(losses) or 'none'}"
+        )
+    return losses
 
 
 def load_teacher(group: Group, materials: Materials, hardware: Hardware) -> nn.Module:
@@ -133,7 +159,8 @@ def _teacher_outputs(
         return LiveTeacher(teacher, hardware, taps)
     assert group.teacher is not None
     precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
-    name = f"{group.teacher.key}-{materials.digest}-{hardware.device.type}-{precision}"
+    weights = store.file_hash(group.teacher.weights)[:16]
+    name = f"{weights}-{materials.digest}-{hardware.device.type}-{precision}"
     return LogitBank(
         teacher,
         folder=Path(config.root) / "store" / "bank" / name,
@@ -145,12 +172,20 @@ def _teacher_outputs(
     )
 
 
-class _Total:
-    """The loop's criterion: L = (1 - alpha) * CE + alpha * sum of weight * loss."""
+class Total:
+    """The loop's criterion: L = (1 - alpha) * CE + alpha * sum of weight * loss.
 
-    def __init__(self, losses: dict[str, Loss], labels: Tensor) -> None:
+    Args:
+        losses: by name.
+        labels: of all training images, for losses that remember them.
+        config: for the schedules of the hyperparameters.
+    """
+
+    def __init__(self, losses: dict[str, Loss], labels: Tensor, config: Config) -> None:
         self.losses = losses
-        self.labels = labels  # of all training images, for losses that remember them
+        self.labels = labels
+        self.schedules = config.distill.schedules
+        self.epochs = config.train.epochs
         self.states: dict[tuple[str, ...], dict[str, nn.Module]] = {}
 
     def __call__(
@@ -164,12 +199,13 @@ class _Total:
         index: Tensor,
         mixup: Mixup | None,
     ) -> Tensor:
+        """The loss [n] of the chunk's members."""
         total, _ = total_loss(
             self.losses,
             student,
             teacher,
             labels,
-            chunk.hyper,
+            self._hyper(chunk, student, epoch),
             epoch=epoch,
             index=index,
             mixup=mixup,
@@ -177,11 +213,22 @@ class _Total:
         )
         return total
 
+    def _hyper(self, chunk: Chunk, student: Outputs, epoch: float) -> dict[str, Tensor]:
+        """The members' hyperparameters at ``epoch``, after schedules and what was learned."""
+        hyper = dict(chunk.hyper)
+        for name, schedule in self.schedules.items():
+            key = name if name in ("alpha", "temperature") else f"{name}.weight"
+            hyper[key] = scheduled(hyper[key], schedule, epoch, self.epochs)
+        if TEMPERATURE in student.features:
+            theta = student.features[TEMPERATURE].reshape(-1)
+            hyper["temperature"] = curriculum_temperature(theta, epoch)
+        return hyper
+
     def _states(self, chunk: Chunk) -> dict[str, nn.Module]:
         names = tuple(member.name for member in chunk.members)
         if names not in self.states:
             made = {
-                name: loss.create_state(self.labels, chunk.seeds)
+                name: loss.create_state(self.labels, chunk.seeds, dtype=chunk.hyper["lr"].dtype)
                 for name, loss in self.losses.items()
             }
             self.states[names] = {k: state for k, state in made.items() if state is not None}

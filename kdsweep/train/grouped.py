@@ -129,6 +129,8 @@ def _convert(module: nn.Module) -> nn.Module:
         return _GroupedBatchNorm2d(module)
     if type(module) is nn.Linear:
         return _GroupedLinear(module)
+    if getattr(module, "stacks", False):  # it says of itself that it takes stacked parameters
+        return module
     own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     if own:
         raise NotGroupableError(f"{type(module).__name__} has no grouped form")

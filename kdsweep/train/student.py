@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep.distill.base import Loss, Shapes, adapter_key
+from kdsweep.distill.curriculum import CurriculumTheta
 from kdsweep.models.taps import tapped
 
 MODEL = "model."  # in front of the names of the student's own parameters
+TEMPERATURE = "temperature"  # the adapter, and the feature, of a learned temperature
 
 
 class Student(nn.Module):
@@ -37,10 +39,16 @@ class Student(nn.Module):
     def forward(
         self, images: Tensor, teacher: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Logits, and both networks' features as ``<loss>/<tap>``, behind their adapters."""
+        """Logits, and both networks' features as ``<loss>/<tap>``, behind their adapters.
+
+        Theta of a learned temperature is among the student's.
+        """
         with tapped(self.model, self.taps) as features:
             logits = self.model(images)
-        return logits, self._adapt("student", features), self._adapt("teacher", teacher)
+        own = self._adapt("student", features)
+        if TEMPERATURE in self.adapters:
+            own[TEMPERATURE] = self.adapters[TEMPERATURE]()
+        return logits, own, self._adapt("teacher", teacher)
 
     def _adapt(self, side: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not features:
@@ -72,10 +80,17 @@ def teacher_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:
 
 
 def with_adapters(
-    model: nn.Module, losses: Mapping[str, Loss], teacher: nn.Module | None, image_size: int
+    model: nn.Module,
+    losses: Mapping[str, Loss],
+    teacher: nn.Module | None,
+    image_size: int,
+    *,
+    learned_temperature: bool = False,
 ) -> Student:
     """A student and its adapters, drawn after it, so that they don't change how it starts."""
     adapters = nn.ModuleDict()
+    if learned_temperature:
+        adapters[TEMPERATURE] = CurriculumTheta()
     if student_taps(losses):
         assert teacher is not None
         own = _shapes(model, student_taps(losses), image_size)
