@@ -104,7 +104,8 @@ class Logbook:
 
     def finish_network(self, run: str, found: Found) -> None:
         """Close the run of a teacher or baseline with what was measured of it."""
-        self.tracker.log_metrics(run, {**found.metrics, **found.meta["costs"]})
+        last = len(found.meta["history"])
+        self.tracker.log_metrics(run, {**found.metrics, **found.meta["costs"]}, step=last)
         self.tracker.log_file(run, found.weights, "checkpoint")
         self.close(run, "finished")
 
@@ -112,7 +113,8 @@ class Logbook:
         """Close a job's runs with its metrics, files and state."""
         for seed in job.seeds:
             kept = record["seeds"][str(seed)]
-            self.tracker.log_metrics(runs[seed], {**kept["metrics"], **record["costs"]})
+            last = len(kept["history"])  # the step of the last epoch: MLflow shows the latest
+            self.tracker.log_metrics(runs[seed], {**kept["metrics"], **record["costs"]}, step=last)
             for path in sorted(job.folder.glob(f"*seed{seed}.*")):
                 self.tracker.log_file(runs[seed], path, "checkpoint")
         trial = runs[None]

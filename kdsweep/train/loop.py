@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep import streams
@@ -24,6 +23,7 @@ from kdsweep.data.mixup import mixup
 from kdsweep.distill import Mixup
 from kdsweep.distill.base import Outputs, at_least_float32
 from kdsweep.errors import TrainingError
+from kdsweep.evaluate import classification_metrics
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.population import Chunk, Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor
@@ -383,10 +383,9 @@ def _plain_batches(judged: Judged, hardware: Hardware, batch_size: int) -> Itera
 def _records(
     population: Population, losses: Tensor, logits: Tensor, judged: Judged
 ) -> dict[str, dict[str, float]]:
-    accuracy = (logits.argmax(-1) == judged.labels).float().mean(1) * 100
-    nll = torch.stack([F.cross_entropy(member, judged.labels) for member in logits])
-    table = torch.stack([losses, accuracy.double(), nll.double()]).cpu().tolist()
-    names = ("train_loss", f"{judged.prefix}_accuracy", f"{judged.prefix}_nll")
+    measured = classification_metrics(logits, judged.labels)
+    table = torch.stack([losses, *measured.values()]).cpu().tolist()
+    names = ("train_loss", *(f"{judged.prefix}_{name}" for name in measured))
     return {
         member.name: {name: row[i] for name, row in zip(names, table, strict=True)}
         for i, member in enumerate(population.members)
