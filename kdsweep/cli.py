@@ -72,7 +72,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {error} ({where})", 1
 
 
-_refused: list[KdsweepError] = []
+class Refusal(BaseException):
+    """Takes an error through Hydra, which warns of an Exception, or prints lines of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 def _hydra_main() -> None:
@@ -82,9 +86,10 @@ def _hydra_main() -> None:
     wrapped = hydra.main(
         config_path=str(conf_dir()), config_name="config", execution_whitelist=WHITELIST
     )
-    wrapped(task)()
-    if _refused:
-        raise _refused.pop()
+    try:
+        wrapped(task)()
+    except Refusal as refusal:
+        raise refusal.error from None
 
 
 def register() -> None:
@@ -121,8 +126,7 @@ def task(config: DictConfig) -> Any:
     except KdsweepError as error:
         if not single:
             raise
-        _refused.append(error)  # raised by main: Hydra would print lines of its own
-        return None
+        raise Refusal(error) from None
     if single:
         report_single(job, outcome)
     return value

@@ -23,7 +23,17 @@ NOT_ADAPTIVE = ("GridSampler", "RandomSampler", "QMCSampler")
 
 
 class ReportCallback(Callback):
-    """Ends every sweep with its table, its verdict and the commands that go on from here."""
+    """Checks a single experiment before it leaves a trace; ends a sweep with its report."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse what can't be had before Hydra makes the output folder."""
+        from kdsweep.cli import Refusal
+        from kdsweep.sweep.launcher import check
+
+        try:
+            check([config])
+        except Exception as error:
+            raise Refusal(error) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the study's folder, whichever sweeper and launcher filled it."""

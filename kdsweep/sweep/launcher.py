@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -139,14 +139,13 @@ def check(configs: Sequence[DictConfig]) -> None:
     from kdsweep.runner import plan
 
     jobs = []
-    for config in configs:
+    for i, config in enumerate(configs):
         if config.hydra.job.chdir:
             raise UserError(
-                "hydra.job.chdir=true: not possible with hydra/launcher=fused, whose jobs share "
-                "one process; use hydra/launcher=basic"
+                "hydra.job.chdir=true: allowed is false; every job has its output folder anyway"
             )
         plain = config.copy()
         with open_dict(plain):
-            hydra: Any = plain.pop("hydra")
-        jobs.append(Job(config=typed(plain), folder=Path(str(hydra.job.num))))
+            plain.pop("hydra")
+        jobs.append(Job(config=typed(plain), folder=Path(str(i))))
     plan(jobs)
