@@ -17,6 +17,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import open_dict
 
 from kdsweep.errors import UserError
+from kdsweep.sweep.compose import Composer
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -37,6 +38,7 @@ class FusedLauncher(Launcher):
         """Keep what ``launch`` needs; the task is kdsweep's own."""
         self.hydra_context = hydra_context
         self.config = config
+        self.composer: Composer | None = None
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -48,8 +50,10 @@ class FusedLauncher(Launcher):
         """
         setup_globals()
         self._log_to_console()
+        if self.composer is None:
+            self.composer = Composer(self.hydra_context, self.config)
         configs = [
-            self.compose(overrides, initial_job_idx + i)
+            self.composer.job(overrides, initial_job_idx + i)
             for i, overrides in enumerate(job_overrides)
         ]
         check(configs)
@@ -58,15 +62,6 @@ class FusedLauncher(Launcher):
             returns.extend(self._launch_nested(configs[start : start + NESTED]))
         self._log_to_console()
         return returns
-
-    def compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """A job's whole configuration, with Hydra's part."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            number = number if config.trial is None else config.trial
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-        return config
 
     def _launch_nested(self, configs: list[DictConfig]) -> list[JobReturn]:
         nest = _Nest(self.hydra_context, configs)

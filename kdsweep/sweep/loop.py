@@ -27,6 +27,7 @@ from kdsweep.cli import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
+from kdsweep.sweep.compose import Composer
 from kdsweep.sweep.launcher import FusedLauncher, check
 from kdsweep.sweep.pruning import create_pruner
 
@@ -113,7 +114,10 @@ class SweepLoop:
     def _check(self, cells: Sequence[dict[str, Any]]) -> None:
         """Compose and check every cell, or the corners of a continuous space, before the first."""
         points = list(cells) or self._corners()
-        configs = [self._compose(self._overrides(point), i) for i, point in enumerate(points)]
+        composer = Composer(self.context, self.config)
+        if isinstance(self.launcher, FusedLauncher):
+            self.launcher.composer = composer
+        configs = [composer.job(self._overrides(point), i) for i, point in enumerate(points)]
         check(configs)
         plain = configs[0].copy()
         with open_dict(plain):
@@ -137,13 +141,6 @@ class SweepLoop:
             {key: values[min(i, len(values) - 1)] for key, values in ends.items()}
             for i in range(longest)
         ]
-
-    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-        return config
 
     def _content(self, config: DictConfig) -> dict[str, Any]:
         """What names the study: the space, and everything that is not swept."""

@@ -1,0 +1,79 @@
+"""The configurations of a sweep's jobs: composed once, then changed by their plain values.
+
+Hydra composes a job from all its files again in 0.2 s of processor time. Jobs that differ in
+plain values alone (``distill.temperature=3``) share everything that is composed from groups, so
+it is composed once, copied, and given the values as Hydra itself gives them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext
+
+
+class Composer:
+    """Composes the jobs of one sweep.
+
+    Args:
+        context: Hydra's, with its loader.
+        config: the sweep's own configuration.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+        self.loader = context.config_loader
+        self.config = config
+        self.parser = OverridesParser.create(config_loader=self.loader)
+        self.groups = set(config.hydra.runtime.choices)
+        self.bases: dict[tuple[str, ...], DictConfig] = {}
+
+    def job(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """A job's whole configuration, with Hydra's part.
+
+        Raises:
+            HydraException: an override can't be applied.
+        """
+        parsed = self.parser.parse_overrides(list(overrides))
+        try:
+            config = self._changed(parsed, overrides)
+        except OmegaConfBaseException:  # let Hydra say what is wrong
+            config = self.loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            number = number if config.trial is None else config.trial
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        return config
+
+    def _changed(self, parsed: Sequence[Override], overrides: Sequence[str]) -> DictConfig:
+        plain = [override for override in parsed if self._is_plain(override)]
+        rest = tuple(str(o.input_line) for o in parsed if not self._is_plain(o))
+        if rest not in self.bases:
+            self.bases[rest] = self.loader.load_sweep_config(self.config, list(rest))
+        config = copy.deepcopy(self.bases[rest])
+        for override in plain:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        with open_dict(config.hydra):
+            config.hydra.overrides.task = list(overrides)
+        return config
+
+    def _is_plain(self, override: Override) -> bool:
+        """Whether it sets a value of the program's own, and nothing else."""
+        key = override.key_or_group
+        return (
+            override.input_line is not None
+            and override.package is None
+            and not override.is_delete()
+            and not override.is_add()
+            and not override.is_force_add()
+            and not override.is_sweep_override()
+            and key not in self.groups
+            and not key.startswith("hydra")
+        )
