@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdsweep.config import Config, DistillConfig, TrainConfig
+from kdsweep.config import Config, DistillConfig, TeacherConfig, TrainConfig
 from kdsweep.distill import Outputs, create_losses, hyperparameters
 from kdsweep.errors import UserError
 from kdsweep.train.dropout import seed_dropout
@@ -37,10 +37,16 @@ def loss_at(
     temperature: float = 4.0,
     weight: float = 1.0,
     features: Mapping[str, Tensor] | None = None,
+    teacher: TeacherConfig | None = None,
+    said: Tensor | None = None,
 ) -> Tensor:
     """What two members with these numbers lose at an epoch of ten."""
     distill = DistillConfig(losses={loss: {"weight": weight}}, schedules=dict(schedules))
-    config = Config(distill=distill, train=TrainConfig(epochs=EPOCHS))
+    config = Config(
+        distill=distill,
+        train=TrainConfig(epochs=EPOCHS),
+        teacher=TeacherConfig() if teacher is None else teacher,
+    )
     losses = create_losses(distill.losses, student=Net(), teacher=teacher_network())
     numbers = {"lr": 1e-3, "alpha": alpha, "temperature": temperature, **hyperparameters(losses)}
     hyper = {k: torch.full((2,), v, dtype=torch.float64) for k, v in numbers.items()}
@@ -48,7 +54,7 @@ def loss_at(
     return Total(losses, LABELS, config)(
         chunk,  # type: ignore[arg-type]
         outputs(1, **(features or {})),
-        outputs(2),
+        outputs(2) if said is None else Outputs(logits=said),
         LABELS.expand(2, -1),
         epoch=epoch,
         index=torch.arange(BATCH).expand(2, -1),
@@ -127,3 +133,21 @@ def test_members_with_a_learned_temperature_run_as_one_network() -> None:
 def test_a_configuration_with_schedules_can_be_copied() -> None:
     first = DistillConfig(losses={"hinton": {}}, schedules={"alpha": {"name": "linear"}})
     assert dataclasses.replace(first, alpha=0.1).schedules == first.schedules
+
+
+@pytest.mark.parametrize("combine", ["probabilities", "losses"])
+def test_an_ensemble_of_one_network_twice_is_that_network(combine: str) -> None:
+    twice = outputs(2).logits.unsqueeze(2).expand(-1, -1, 2, -1)
+    teacher = TeacherConfig(ensemble=2, combine=combine)
+    torch.testing.assert_close(loss_at(0.0, {}, teacher=teacher, said=twice), loss_at(0.0, {}))
+
+
+def test_the_mean_of_losses_is_not_the_loss_of_the_mean() -> None:
+    both = torch.stack([outputs(2).logits, outputs(3).logits], dim=2)
+    losses, probabilities = (
+        loss_at(0.0, {}, teacher=TeacherConfig(ensemble=2, combine=combine), said=both)
+        for combine in ("losses", "probabilities")
+    )
+    alone = [loss_at(0.0, {}, said=one) for one in both.unbind(2)]
+    torch.testing.assert_close(losses, (alone[0] + alone[1]) / 2)
+    assert (probabilities < losses - 1e-3).all()  # KL is convex in the teacher

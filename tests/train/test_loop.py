@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from kdsweep import streams
 from kdsweep.config import OptimizerConfig, ViewsConfig
 from kdsweep.distill import loss_names
 from kdsweep.errors import TrainingError
@@ -22,6 +24,7 @@ from tests.train.setting import (
     IMAGES,
     ONE_BY_ONE,
     Criterion,
+    Net,
     Quiet,
     Setting,
     a_population,
@@ -42,6 +45,61 @@ def solo(setting: Setting) -> dict[str, Trained]:
     """Some members, each trained in a population of its own."""
     members = a_population(MANY)
     return {members[i].name: setting.train([members[i]])[members[i].name] for i in WATCHED}
+
+
+def test_a_solo_run_is_the_plain_loop(setting: Setting, solo: dict[str, Trained]) -> None:
+    """As anyone would write it, with torch's own optimiser, clipping, schedule and losses."""
+    member = a_population(4)[3]
+    seed, hyper = torch.tensor([member.seed]), member.hyper
+    with torch.random.fork_rng():
+        torch.manual_seed(member.seed)
+        model = Net().double()
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=hyper["lr"], weight_decay=hyper["weight_decay"]
+    )
+    steps = IMAGES // BATCH
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: (1 + math.cos(math.pi * step / (EPOCHS * steps))) / 2
+    )
+    criterion = torch.nn.KLDivLoss(reduction="batchmean", log_target=True)
+    temperature, alpha = hyper["temperature"], hyper["alpha"]
+    history = []
+    for epoch in range(EPOCHS):
+        model.train()
+        order = streams.permutation(IMAGES, seed, epoch)
+        losses = []
+        for number in range(steps):
+            index = order[:, number * BATCH : (number + 1) * BATCH]
+            images = setting.views.render(index, setting.views.sample(seed, epoch, index))[0]
+            draws = streams.uniform(
+                seed, streams.DROPOUT, epoch * steps + number, 0, torch.arange(BATCH * 4)
+            ).view(BATCH, 4)
+            model.dropout.forward = lambda x, draws=draws: x * (draws >= 0.4) / 0.6
+            logits, labels = model(images), setting.labels[index[0]]
+            taught = setting.teacher.double()(images)
+            soft = criterion(
+                (logits / temperature).log_softmax(1), (taught / temperature).log_softmax(1)
+            )
+            loss = (1 - alpha) * F.cross_entropy(logits, labels) + alpha * temperature**2 * soft
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.item())
+        model.eval()
+        del model.dropout.forward
+        with torch.no_grad():
+            logits = model(setting.judged.normalise(setting.judged.images))
+        right = (logits.argmax(1) == setting.judged.labels).double().mean()
+        nll = F.cross_entropy(logits, setting.judged.labels)
+        history.append([sum(losses) / steps, 100 * float(right), float(nll)])
+    trained = solo["m3"]
+    for row, expected in zip(trained.history, history, strict=True):
+        got = [row["train_loss"], row["val_accuracy"], row["val_nll"]]
+        assert got == pytest.approx(expected, abs=1e-6)  # the accuracy is rounded to float32
+        assert [got[0], got[2]] == pytest.approx([expected[0], expected[2]], abs=1e-9)
+    torch.testing.assert_close(trained.logits, logits, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
@@ -190,6 +248,14 @@ def test_no_more_run_together_than_was_said(setting: Setting, solo: dict[str, Tr
     assert_same(solo["m0"], results["m0"])
 
 
+def test_a_member_leaves_after_the_last_epoch(setting: Setting) -> None:
+    members = a_population(3)
+    results = setting.train(members, GROUPED, observer=Quiet({"m0": "pruned"}), epochs=1)
+    assert results["m0"].status == "dropped"
+    for member in members[1:]:
+        assert_same(setting.train([member], epochs=1)[member.name], results[member.name])
+
+
 def test_no_member_is_left(setting: Setting) -> None:
     observer = Quiet({"m0": "a", "m1": "b"})
     results = setting.train(a_population(2), GROUPED, observer=observer)
@@ -207,7 +273,7 @@ def test_a_last_batch_of_one_image_is_left_out(setting: Setting) -> None:
 
 def test_what_is_reported(setting: Setting, solo: dict[str, Trained]) -> None:
     trained = solo["m0"]
-    assert set(trained.history[-1]) == {"train_loss", "val_accuracy", "val_nll"}
+    assert set(trained.history[-1]) >= {"train_loss", "val_accuracy", "val_nll"}
     assert trained.logits is not None
     right = (trained.logits.argmax(-1) == setting.judged.labels).double().mean() * 100
     assert trained.history[-1]["val_accuracy"] == pytest.approx(float(right), abs=1e-5)
