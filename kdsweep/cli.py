@@ -42,6 +42,9 @@ def main() -> None:
         _hydra_main()
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output (head, a pager) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         if traceback_wanted:
             raise
