@@ -1,0 +1,42 @@
+"""How many members fit into a GPU's memory as one network: measured, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+RESERVE = 0.1  # of the free memory, for what is not measured: fragments, evaluation
+
+
+def members_that_fit(one: int, two: int, free: int) -> int:
+    """The largest population whose step fits, from the peaks of one and of two members.
+
+    Memory grows linearly in members: the slope is what the second one added.
+
+    Args:
+        one: bytes that a step of one member takes at its peak.
+        two: the same of two members.
+        free: bytes that there are.
+    """
+    slope = max(two - one, 1)
+    return max(1, 1 + int((free * (1 - RESERVE) - one) // slope))
+
+
+def measure_fit(step: Callable[[int], None], device: torch.device) -> int:
+    """How many members fit on ``device``, from a step of one and a step of two.
+
+    Args:
+        step: runs forward and backward of so many members and leaves their state as it was.
+        device: a GPU.
+    """
+    peaks = []
+    for members in (1, 2):
+        step(members)  # the first one also takes the libraries' own workspace
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step(members)
+        peaks.append(torch.cuda.max_memory_allocated(device) - before)
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return members_that_fit(peaks[0], peaks[1], free + cached)
