@@ -101,6 +101,17 @@ class ModelConfig:
         _positive("pair.*.width", self.width)
 
 
+def _assistant(given: object) -> ModelConfig:
+    if isinstance(given, ModelConfig):
+        return given
+    fields = {"name": given} if isinstance(given, str) else given
+    allowed = ("name", "width", "weights")
+    ok = isinstance(fields, dict) and "name" in fields and set(fields) <= set(allowed)
+    _require(ok, "teacher.assistants", given, "a model's name, or {name: ..., width: ...}")
+    assert isinstance(fields, dict)
+    return ModelConfig(**fields)
+
+
 @dataclass(kw_only=True)
 class PairConfig:
     """A teacher and the student that it teaches."""
@@ -244,15 +255,54 @@ class TrainConfig:
 
 @dataclass(kw_only=True)
 class TeacherConfig:
-    """Where the teacher comes from: a checkpoint, or training with ``train``'s settings."""
+    """Where the teacher comes from: a checkpoint, or training with ``train``'s settings.
+
+    Several may teach at once (``ensemble``), or one after another: ``pair.teacher`` teaches the
+    first of ``assistants``, that one the next, and the last of them the student; or the student's
+    own architecture, trained alone, teaches the next of ``generations``.
+    """
 
     checkpoint: str | None = None  # safetensors or torch state dict of the user's own
     seed: int = 0
     epochs: int | None = None  # null: train.epochs
+    checkpoint_epoch: int | None = None  # stop there, on the schedule of all epochs
+    ensemble: int = 1  # so many teachers, with seeds from ``seed`` up
+    combine: str = "probabilities"  # an ensemble's mean of them, or of the teachers' losses
+    assistants: list[Any] = field(default_factory=list)  # names, or {name: ..., width: ...}
+    generations: int = 0  # of the student's architecture, instead of pair.teacher
+    assistant_temperature: float = 4.0  # assistants and generations learn by hinton with it
+    assistant_alpha: float = 0.7
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
             _positive("teacher.epochs", self.epochs)
+        if self.checkpoint_epoch is not None:
+            _positive("teacher.checkpoint_epoch", self.checkpoint_epoch)
+        _positive("teacher.ensemble", self.ensemble)
+        _choice("teacher.combine", self.combine, ("probabilities", "losses"))
+        _non_negative("teacher.generations", self.generations)
+        _positive("teacher.assistant_temperature", self.assistant_temperature)
+        alpha = self.assistant_alpha
+        _require(0 <= alpha <= 1, "teacher.assistant_alpha", alpha, "0 to 1")
+        self.assistants = [_assistant(given) for given in self.assistants]
+        many = [
+            f"teacher.{key}={value}"
+            for key, value, plain in (
+                ("checkpoint", self.checkpoint, None),
+                ("ensemble", self.ensemble, 1),
+                ("generations", self.generations, 0),
+            )
+            if value != plain
+        ]
+        if self.assistants and self.checkpoint is None:
+            many.append("teacher.assistants=[...]")
+        if len(many) > 1:
+            raise UserError(f"{' '.join(many)}: allowed is one of them at a time")
+        if self.checkpoint is not None and self.checkpoint_epoch is not None:
+            raise UserError(
+                f"teacher.checkpoint_epoch={self.checkpoint_epoch}: allowed is null with "
+                "teacher.checkpoint, which is not trained"
+            )
         _seed("teacher.seed", self.seed)
 
 
@@ -372,6 +422,13 @@ class Config:
         )
         _positive("seeds", self.seeds)
         _seed("seed", self.seed)
+        epochs = self.teacher.epochs or self.train.epochs
+        _require(
+            (self.teacher.checkpoint_epoch or 1) <= epochs,
+            "teacher.checkpoint_epoch",
+            self.teacher.checkpoint_epoch,
+            f"1 to {epochs}, the teacher's epochs",
+        )
         published = self.evaluate.protocol == "published"
         _require(
             published or self.data.val_fraction > 0,
@@ -385,6 +442,14 @@ class Config:
             self.data.val_fraction,
             "0 with evaluate.protocol=published, which trains on every image",
         )
+
+    @property
+    def teaching(self) -> ModelConfig:
+        """The model that teaches the student: the last one of the chain, where there is one."""
+        if self.teacher.generations:
+            return self.pair.student
+        last: list[ModelConfig] = self.teacher.assistants[-1:]
+        return last[0] if last else self.pair.teacher
 
     @property
     def objectives(self) -> tuple[str, ...]:

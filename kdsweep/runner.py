@@ -23,7 +23,7 @@ from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
 from kdsweep.logbook import Logbook, RunObserver, tracker_of
 from kdsweep.progress import Progress
 from kdsweep.records import Student, make_record
-from kdsweep.train import teachers
+from kdsweep.train import chain, teachers
 from kdsweep.train.group import Group, build_student, losses_of, train_group
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Trained
@@ -78,7 +78,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
                 )
             needs_teacher = any(loss.needs_teacher for loss in losses.values())
         if needs_teacher:
-            teachers.teacher_key(config, materials, hardware)
+            chain.check(config, materials, hardware)
         plans.append(
             Plan(jobs=group, hardware=hardware, materials=materials, needs_teacher=needs_teacher)
         )
@@ -132,20 +132,36 @@ class Runner:
             raise
 
     def _teacher(self) -> Found:
+        """The network that teaches, or an ensemble; all that taught it, trained or found."""
         plan = self.plan
-        config = teachers.teacher_config(plan.config)
-        key = teachers.teacher_key(plan.config, plan.materials, plan.hardware)
-        with self.shelf.lock("teacher", key):
-            found = teachers.find(self.shelf, "teacher", key)
-            if found is None and config.teacher.checkpoint is not None:
+        teaching = []
+        for links in chain.chains(plan.config, plan.materials, plan.hardware):
+            last: Found | None = None
+            for link in links:
+                last = self._link(link, last)
+            assert last is not None
+            teaching.append(last)
+        if len(teaching) == 1:
+            return teaching[0]
+        ensemble = chain.as_ensemble(self.shelf, teaching, plan.materials)
+        log.info("ensemble: %s", _describe(ensemble))
+        return ensemble
+
+    def _link(self, link: chain.Link, teacher: Found | None) -> Found:
+        """One network of a chain, taught by the one before it."""
+        plan = self.plan
+        with self.shelf.lock(link.kind, link.key):
+            found = teachers.find(self.shelf, link.kind, link.key)
+            given = link.kind == chain.TEACHER and link.config.teacher.checkpoint is not None
+            if found is None and given:
                 found = teachers.install_checkpoint(
-                    self.shelf, key, config, plan.materials, plan.hardware
+                    self.shelf, link.key, link.config, plan.materials, plan.hardware
                 )
             if found is None:
-                found = self._train_network("teacher", key, config, config.teacher.seed)
+                found = self._train_link(link, teacher)
             else:
-                self.book.mention(found, config, plan.materials)
-                log.info("teacher: %s", _describe(found))
+                self.book.mention(found, link.config, plan.materials)
+                log.info("%s: %s", link.kind, _describe(found))
         teachers.refuse_untrained(found)
         return found
 
@@ -192,12 +208,13 @@ class Runner:
             key: self._keep("baseline", key, results[key], runs[key], config) for key in missing
         }
 
-    def _train_network(self, kind: str, key: str, config: Config, seed: int) -> Found:
-        run = self.book.open_network(kind, key, config, self.plan.materials, seed)
-        group = Group(config=_baseline_config(config), student=kind)
-        member = Member(name=key, seed=seed, hyper=numbers(group.config))
-        title = f"{kind} {config.pair.teacher.name}"
-        results = self._train(title, group, [member], {key: run})
+    def _train_link(self, link: chain.Link, teacher: Found | None) -> Found:
+        kind, key, config = link.kind, link.key, link.config
+        run = self.book.open_network(kind, key, config, self.plan.materials, link.seed)
+        role = "teacher" if kind == chain.TEACHER else "student"
+        group = Group(config=config, student=role, teacher=teacher)
+        member = Member(name=key, seed=link.seed, hyper=numbers(config))
+        results = self._train(f"{kind} {link.model.name}", group, [member], {key: run})
         return self._keep(kind, key, results[key], run, config)
 
     def _keep(self, kind: str, key: str, trained: Trained, run: str, config: Config) -> Found:
@@ -208,7 +225,13 @@ class Runner:
             )
         model = config.pair.teacher if kind == "teacher" else config.pair.student
         found = teachers.keep(
-            self.shelf, kind, key, trained, self.plan.materials, model.name, self._costs(kind)
+            self.shelf,
+            kind,
+            key,
+            trained,
+            self.plan.materials,
+            model.name,
+            self._costs(kind, config),
         )
         self.book.finish_network(run, found)
         return found
@@ -294,7 +317,7 @@ class Runner:
             students,
             judged=self.plan.materials.judged.name,
             teacher=teacher,
-            costs=self._costs("student"),
+            costs=self._costs("student", self.plan.config),
             run_id=runs[None],
         )
         store.write_json(job.folder / RECORD, record)
@@ -321,12 +344,12 @@ class Runner:
             metrics["test_delta_vs_baseline"] = metrics["test_accuracy"] - theirs["test_accuracy"]
         return metrics
 
-    def _costs(self, kind: str) -> dict[str, float]:
+    def _costs(self, kind: str, config: Config) -> dict[str, float]:
         plan = self.plan
-        role = "teacher" if kind == "teacher" else "student"
+        role = "teacher" if kind == chain.TEACHER else "student"
         with torch.random.fork_rng(devices=[]):
-            model = build_student(Group(config=plan.config, student=role), plan.materials)
-        return teachers.costs_of(model, plan.materials, plan.config, plan.hardware)
+            model = build_student(Group(config=config, student=role), plan.materials)
+        return teachers.costs_of(model, plan.materials, config, plan.hardware)
 
 
 def _baseline_config(config: Config) -> Config:

@@ -21,7 +21,11 @@ QUICK = (
     *("train.epochs=1", "train.fuse=loop", "train.threads=1", "train.precision=float32"),
     "teacher.epochs=8",
 )
-SMALLER = {"crd": ("distill.losses.crd.negatives=64",)}
+SMALLER = {
+    "crd": ("distill.losses.crd.negatives=64",),
+    "ensemble": ("teacher.ensemble=2",),
+    "progressive": ("teacher.assistants=[{name: cifar_student, width: 0.5}]",),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")

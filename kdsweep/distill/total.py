@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,7 @@ def total_loss(
     epoch: float,
     index: Tensor | None = None,
     mixup: Mixup | None = None,
+    combine: Callable[[Tensor, Tensor], Tensor] | None = None,
     states: Mapping[str, nn.Module] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L = (1 - alpha) * CE + alpha * sum of weight * loss; CE alone without losses.
@@ -58,6 +59,8 @@ def total_loss(
         epoch: epochs trained so far, with fraction.
         index: of the images in the training set, int64 [N, B].
         mixup: where the images are mixed. Losses that use labels are mixed as cross-entropy is.
+        combine: one teacher's logits [N, B, K] from an ensemble's [N, B, E, K] and the loss's
+            temperature [N], which is 1 where the loss uses none.
         states: of the losses that have one, by name; updated.
 
     Returns:
@@ -79,7 +82,11 @@ def total_loss(
             theirs = None
             if teacher is not None:
                 features = _under(f"{name}/", teacher.features)
-                theirs = Outputs(logits=teacher.logits, features=features)
+                said = teacher.logits
+                if combine is not None:
+                    t = own["temperature"]
+                    said = combine(said, t if loss.uses_temperature else torch.ones_like(t))
+                theirs = Outputs(logits=said, features=features)
             state = None if states is None else states.get(name)
             value = loss(ours, theirs, labels, own, epoch=epoch, index=index, state=state)
             if mixup is not None and loss.uses_labels:

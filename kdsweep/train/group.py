@@ -16,6 +16,12 @@ from kdsweep import store
 from kdsweep.config import Config
 from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
 from kdsweep.distill.curriculum import curriculum_temperature
+from kdsweep.distill.ensemble import (
+    EnsembleOutputs,
+    mean_of_probabilities,
+    one_by_one,
+    refuse_features,
+)
 from kdsweep.distill.schedules import scheduled
 from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
 from kdsweep.errors import UserError
@@ -54,7 +60,8 @@ def train_group(
     config = group.config
     hardware = choose_hardware(config.train)
     materials = prepare_materials(config, hardware)
-    teacher = None if group.teacher is None else load_teacher(group, materials, hardware)
+    teachers = [] if group.teacher is None else load_teachers(group, materials, hardware)
+    teacher = teachers[0] if teachers else None
     build = partial(build_student, group, materials)
     with torch.random.fork_rng(devices=[]):
         losses = losses_of(group, build(), teacher)
@@ -79,13 +86,14 @@ def train_group(
         labels=materials.labels,
         judged=materials.judged,
         criterion=Total(losses, materials.labels, config),
-        teacher=_teacher_outputs(group, teacher, losses, materials, hardware, on_fill),
+        teacher=_teacher_outputs(group, teachers, losses, materials, hardware, on_fill),
         config=config.train,
         schedule=config.schedule,
         hardware=hardware,
         observer=observer,
         eval_batch=config.evaluate.batch_size,
         together=_together(losses, members),
+        stop_epoch=config.teacher.checkpoint_epoch if group.student == "teacher" else None,
     )
 
 
@@ -99,8 +107,8 @@ def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
 
 def build_student(group: Group, materials: Materials) -> nn.Module:
     """A freshly initialised network of the kind that this group trains."""
-    pair = group.config.pair
-    model = pair.student if group.student == "student" else pair.teacher
+    config = group.config
+    model = config.pair.student if group.student == "student" else config.teaching
     return create_model(model, classes=materials.classes, image_size=group.config.data.image_size)
 
 
@@ -124,17 +132,31 @@ def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> di
             f"distill.{key}: allowed beside a loss that uses distill.temperature, such as hinton; "
             f"given are {', '.join(losses) or 'none'}"
         )
+    refuse_features(losses, group.config.teacher.ensemble)
     return losses
 
 
+def load_teachers(group: Group, materials: Materials, hardware: Hardware) -> list[nn.Module]:
+    """The teachers' networks: one, or every member of an ensemble."""
+    assert group.teacher is not None
+    found = group.teacher.members or (group.teacher,)
+    return [_load_teacher(group, one, materials, hardware) for one in found]
+
+
 def load_teacher(group: Group, materials: Materials, hardware: Hardware) -> nn.Module:
-    """The teacher's network with its trained parameters, in evaluation mode, on the device."""
+    """The network of the only teacher, or of an ensemble's first."""
+    return load_teachers(group, materials, hardware)[0]
+
+
+def _load_teacher(
+    group: Group, found: Found, materials: Materials, hardware: Hardware
+) -> nn.Module:
+    """A network with its trained parameters, in evaluation mode, on the device."""
     from safetensors.torch import load_file
 
-    assert group.teacher is not None
     with torch.random.fork_rng(devices=[]):
         model = build_student(dataclasses.replace(group, student="teacher"), materials)
-    model.load_state_dict(load_file(group.teacher.weights))
+    model.load_state_dict(load_file(found.weights))
     model = model.to(device=hardware.device, dtype=hardware.dtype).eval().requires_grad_(False)
     if hardware.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -143,23 +165,39 @@ def load_teacher(group: Group, materials: Materials, hardware: Hardware) -> nn.M
 
 def _teacher_outputs(
     group: Group,
-    teacher: nn.Module | None,
+    teachers: list[nn.Module],
     losses: dict[str, Loss],
     materials: Materials,
     hardware: Hardware,
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs | None:
-    if teacher is None or not any(loss.needs_teacher for loss in losses.values()):
+    if not any(loss.needs_teacher for loss in losses.values()):
         return None
-    config = group.config
+    assert group.teacher is not None
+    found = group.teacher.members or (group.teacher,)
+    each = [
+        _outputs_of(model, one, group.config, losses, materials, hardware, on_fill)
+        for model, one in zip(teachers, found, strict=True)
+    ]
+    return EnsembleOutputs(each) if len(each) > 1 else each[0]
+
+
+def _outputs_of(
+    teacher: nn.Module,
+    found: Found,
+    config: Config,
+    losses: dict[str, Loss],
+    materials: Materials,
+    hardware: Hardware,
+    on_fill: Callable[[int], None] | None,
+) -> TeacherOutputs:
     taps = teacher_taps(losses)
     images, views = len(materials.labels), materials.views
     small = LogitBank.size_bytes(images, views.count, materials.classes) <= BANK_LIMIT
     if taps or not (config.train.bank and views.discrete and small):
         return LiveTeacher(teacher, hardware, taps)
-    assert group.teacher is not None
     precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
-    weights = store.file_hash(group.teacher.weights)[:16]
+    weights = store.file_hash(found.weights)[:16]
     name = f"{weights}-{materials.digest}-{hardware.device.type}-{precision}"
     return LogitBank(
         teacher,
@@ -186,6 +224,7 @@ class Total:
         self.labels = labels
         self.schedules = config.distill.schedules
         self.epochs = config.train.epochs
+        self.ensemble = config.teacher.combine if config.teacher.ensemble > 1 else None
         self.states: dict[tuple[str, ...], dict[str, nn.Module]] = {}
 
     def __call__(
@@ -200,18 +239,24 @@ class Total:
         mixup: Mixup | None,
     ) -> Tensor:
         """The loss [n] of the chunk's members."""
-        total, _ = total_loss(
-            self.losses,
-            student,
-            teacher,
-            labels,
-            self._hyper(chunk, student, epoch),
-            epoch=epoch,
-            index=index,
-            mixup=mixup,
-            states=self._states(chunk),
-        )
-        return total
+
+        def total(teacher: Outputs | None) -> Tensor:
+            return total_loss(
+                self.losses,
+                student,
+                teacher,
+                labels,
+                self._hyper(chunk, student, epoch),
+                epoch=epoch,
+                index=index,
+                mixup=mixup,
+                combine=mean_of_probabilities if self.ensemble == "probabilities" else None,
+                states=self._states(chunk),
+            )[0]
+
+        if teacher is None or self.ensemble != "losses":
+            return total(teacher)
+        return torch.stack([total(one) for one in one_by_one(teacher)]).mean(0)
 
     def _hyper(self, chunk: Chunk, student: Outputs, epoch: float) -> dict[str, Tensor]:
         """The members' hyperparameters at ``epoch``, after schedules and what was learned."""

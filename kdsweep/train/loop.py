@@ -25,6 +25,7 @@ from kdsweep.distill.base import Outputs, at_least_float32
 from kdsweep.errors import TrainingError
 from kdsweep.evaluate import classification_metrics
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.memory import measure_fit
 from kdsweep.train.population import Chunk, Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor
 
@@ -124,6 +125,7 @@ def train(
     observer: Observer,
     eval_batch: int = 1000,
     together: int | None = None,
+    stop_epoch: int | None = None,
 ) -> dict[str, Trained]:
     """Train every member to the last epoch, unless it diverges or the observer drops it.
 
@@ -140,6 +142,7 @@ def train(
         observer: hears of steps and epochs.
         eval_batch: images in a batch of evaluation.
         together: how many members may run as one network at most; None: as the hardware says.
+        stop_epoch: leave then, on the schedule of all epochs; None: after the last.
 
     Returns:
         One ``Trained`` for each member, by name.
@@ -150,7 +153,7 @@ def train(
     setting = _Setting(
         views=views, labels=labels, judged=judged, criterion=criterion, teacher=teacher,
         config=config, schedule=schedule, hardware=hardware, observer=observer,
-        eval_batch=eval_batch,
+        eval_batch=eval_batch, epochs=config.epochs if stop_epoch is None else stop_epoch,
     )  # fmt: skip
     size = hardware.chunk_size(len(population))
     return _Training(population, setting, size if together is None else min(size, together)).run()
@@ -170,6 +173,7 @@ class _Setting:
     hardware: Hardware
     observer: Observer
     eval_batch: int
+    epochs: int  # to be trained; the schedule's are the config's
 
 
 class _Training:
@@ -180,17 +184,41 @@ class _Training:
         self.setting = setting
         self.size = size  # members that run as one network
         self.image = tuple(setting.judged.images.shape[1:])
-        self.chunks = population.chunks(size, self.image)
+        if population.device.type == "cuda" and size > 1 and len(population) > 1:
+            self.size = min(size, self._measured_size())
+        self.chunks = population.chunks(self.size, self.image)
         n = len(setting.labels)
         self.batches = list(iterate_batches(n, setting.config.batch_size))
         self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
         self.seconds = dict.fromkeys(self.history, 0.0)
         self.results: dict[str, Trained] = {}
 
+    def _measured_size(self) -> int:
+        """How many members the GPU's memory holds as one network."""
+        before = self.population.snapshot()
+        shape = (1, self.setting.config.batch_size, *self.image)
+        images = torch.zeros(
+            shape, device=self.population.device, dtype=self.setting.hardware.dtype
+        )
+
+        def step(members: int) -> None:
+            chunk = self.population.chunks(members, self.image)[0]
+            with self.setting.hardware.autocast():
+                outputs, _ = chunk.forward(images, step=0, train=True)
+            torch.autograd.grad(
+                outputs.logits.logsumexp(-1).sum(), chunk.leaves, allow_unused=True
+            )
+
+        fit = measure_fit(step, self.population.device)
+        self.population.restore(before)
+        if fit < len(self.population):
+            log.info("memory holds %d of %d students at a time", fit, len(self.population))
+        return fit
+
     def run(self) -> dict[str, Trained]:
         """All epochs."""
         logits = None
-        for epoch in range(self.setting.config.epochs):
+        for epoch in range(self.setting.epochs):
             if not len(self.population):
                 break
             logits = self._whole_epoch(epoch)
@@ -282,7 +310,7 @@ class _Training:
         for number, batch in enumerate(self.batches):
             loss = self._step(seeds, order[:, batch], view[:, batch], places, epoch, number)
             sums += loss * (batch.stop - batch.start)
-            setting.observer.step(epoch * steps + number + 1, setting.config.epochs * steps)
+            setting.observer.step(epoch * steps + number + 1, setting.epochs * steps)
         mean: Tensor = sums / sum(batch.stop - batch.start for batch in self.batches)
         return mean
 

@@ -37,11 +37,12 @@ RECIPE_VERSION = 1  # raise it when a change of the code changes what training g
 class Found:
     """A stored network: where it is and what was measured of it."""
 
-    kind: str  # teacher or baseline
+    kind: str  # teacher, assistant, baseline or ensemble
     key: str
     folder: Path
     meta: dict[str, Any]
     found: bool  # already there, not trained now
+    members: tuple[Found, ...] = ()  # of an ensemble, which has no weights of its own
 
     @property
     def weights(self) -> Path:
@@ -93,6 +94,8 @@ def teacher_key(config: Config, materials: Materials, hardware: Hardware) -> str
             "checkpoint", store.file_hash(path), config.pair.teacher, materials.digest
         )
     own = recipe(teacher_config(config), materials, hardware)
+    if config.teacher.checkpoint_epoch is not None:
+        own["checkpoint_epoch"] = config.teacher.checkpoint_epoch
     return store.digest("teacher", own, config.pair.teacher, config.teacher.seed)
 
 

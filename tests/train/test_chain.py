@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdsweep.config import Config, DataConfig, ModelConfig, PairConfig, TeacherConfig, TrainConfig
+from kdsweep.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    PairConfig,
+    ScheduleConfig,
+    TeacherConfig,
+    TrainConfig,
+)
 from kdsweep.errors import UserError
 from kdsweep.jobs import Job, Outcome
 from kdsweep.runner import run_jobs
@@ -130,11 +138,17 @@ def test_an_unknown_assistant_is_found_before_training(place: Path) -> None:
         chain.check(made, *ready(made))
 
 
+@pytest.fixture
+def _any_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers of three epochs on 64 images know little."""
+    monkeypatch.setattr(teachers, "refuse_untrained", lambda found: None)
+
+
 def trained(place: Path, name: str, **teacher: object) -> Outcome:
     """A student after one epoch, taught by what ``teacher`` asks for."""
     (place / name).mkdir()
-    made = config(place, epochs=8, **teacher)
-    data = dataclasses.replace(made.data, train_limit=256, val_fraction=0.2)
+    made = config(place, epochs=3, **teacher)
+    data = dataclasses.replace(made.data, train_limit=64)
     small = PairConfig(
         teacher=ModelConfig(name="resnet8"),
         student=ModelConfig(name="cifar_student", width=0.25),
@@ -144,24 +158,32 @@ def trained(place: Path, name: str, **teacher: object) -> Outcome:
     train = dataclasses.replace(TRAIN, epochs=1, batch_size=32, optimizer=optimizer)
     tracking = dataclasses.replace(made.tracking, backend="none")
     made = dataclasses.replace(
-        made, data=data, pair=small, distill=distill, train=train, tracking=tracking
+        made,
+        schedule=ScheduleConfig(name="onecycle"),
+        data=data,
+        pair=small,
+        distill=distill,
+        train=train,
+        tracking=tracking,
     )
     (outcome,) = run_jobs([Job(config=made, folder=place / name)])
     return outcome
 
 
+@pytest.mark.usefixtures("_any_teacher")
 def test_an_early_stopped_teacher_is_another_one_on_the_same_schedule(place: Path) -> None:
     full = trained(place, "full").record["teacher"]
-    early = trained(place, "early", checkpoint_epoch=6).record["teacher"]
+    early = trained(place, "early", checkpoint_epoch=2).record["teacher"]
     shelf = place / "store" / "teacher"
     histories = [
         json.loads((shelf / one["key"] / "meta.json").read_text())["history"]
         for one in (full, early)
     ]
-    assert [len(history) for history in histories] == [8, 6]
-    assert histories[1] == histories[0][:6]
+    assert [len(history) for history in histories] == [3, 2]
+    assert histories[1] == histories[0][:2]
 
 
+@pytest.mark.usefixtures("_any_teacher")
 def test_an_ensembles_metrics_and_costs_are_its_own(place: Path) -> None:
     outcome = trained(place, "ensemble", ensemble=2, combine="losses")
     teacher = outcome.record["teacher"]
