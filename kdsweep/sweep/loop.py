@@ -62,15 +62,14 @@ class SweepLoop:
             key: value for key, value in distributions.items() if key not in fixed
         }
         self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
-        self.sampler = instantiate(
-            self.options["sampler"],
-            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
-        )
+        self.sampler = _instantiate(self.options["sampler"])
         self.grid = (
             isinstance(self.sampler, functools.partial)
             and self.sampler.func is optuna.samplers.GridSampler
         )
         self.failures = 0
+        self.counted = 0  # of them, those of earlier batches
+        self.unsettled = 0  # failures that another session may try again
 
     def run(self) -> None:
         """Train what the study still lacks.
@@ -79,18 +78,23 @@ class SweepLoop:
             UserError: before any training, for a request that can't be met.
             TrainingError: every trial failed, or more than ``max_failures``.
         """
+        if self.options.get("custom_search_space"):
+            raise UserError(
+                "hydra.sweeper.custom_search_space: allowed is null; name the space in "
+                "hydra.sweeper.params, or take the official sweeper (hydra/sweeper=optuna)"
+            )
         cells = self._cells() if self.grid else []
         self._check(cells)
         study = self._open()
         self._recover(study)
+        self._close_dangling(study)
         self._enqueue(study, cells)
         self._announce(study, cells)
         started = time.monotonic()
         timeout = self.options["timeout"]
         while batch := self._next_batch(study):
             self._train(study, batch)
-            if self.options["max_failures"] is not None:
-                self._count_failures()
+            self._count_failures(len(batch))
             if timeout is not None and time.monotonic() - started > timeout:
                 log.info("timeout: %g s are over; the same command continues the study", timeout)
                 break
@@ -163,7 +167,8 @@ class SweepLoop:
         return {"fixed": plain, "space": space, "groups": groups, "sampler": sampler}
 
     def _open(self) -> optuna.Study:
-        name = studies.study_name(self.config.study, list(self.distributions), self.content)
+        given = self.config.study or self.options["study_name"]
+        name = studies.study_name(given, list(self.distributions), self.content)
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
         directions = self._directions()
@@ -171,11 +176,11 @@ class SweepLoop:
             name=name,
             storage=self.options["storage"],
             directions=directions,
+            sampler=optuna.samplers.RandomSampler(),  # never draws: points are known, or see _draw
             pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
         )
-        studies.adopt(study, self.content)
-        if not self.grid:
-            study.sampler = self._continued(study)
+        with studies.exclusive(study):
+            studies.adopt(study, self.content)
         return study
 
     def _directions(self) -> list[str]:
@@ -192,32 +197,39 @@ class SweepLoop:
             )
         return directions
 
-    def _continued(self, study: optuna.Study) -> optuna.samplers.BaseSampler:
-        """The sampler; a seeded one draws on where it stopped, instead of from the start."""
-        config = self.options["sampler"]
-        seed = config.get("seed")
-        drawn = len(study.get_trials(deepcopy=False))
-        if seed is not None and drawn and "QMC" not in config["_target_"]:
-            config = OmegaConf.merge(config, {"seed": seed + drawn})
-        sampler: optuna.samplers.BaseSampler = instantiate(
-            config,
-            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
-        )
-        return sampler
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """The sampler that draws the trial of this number.
 
-    def _recover(self, study: optuna.Study) -> None:
-        """Tell what dead processes had finished, and put back what they had not."""
+        A seeded one is seeded anew for each trial, so that neither a session that continues nor a
+        process beside this one draws the same points again. A quasi-random sequence keeps its
+        place in the study itself.
+        """
+        config = self.options["sampler"]
+        if config.get("seed") is None or "QMC" in config["_target_"]:
+            drawing: optuna.samplers.BaseSampler = self.sampler
+        else:
+            drawing = _instantiate(OmegaConf.merge(config, {"seed": config["seed"] + number}))
+        return drawing
+
+    def _recover(self, study: optuna.Study) -> int:
+        """Tell what dead processes had finished, and put back the rest; how many that are."""
         folder = Path(self.config.hydra.sweep.dir)
         again = 0
-        for frozen in studies.lost_trials(study):
-            record = _read(folder / str(frozen.number) / RECORD)
-            if record.get("state") == "complete":
-                trial = Trial(study, frozen._trial_id)
-                self._keep(study, trial, record["values"], _attributes(record))
-            else:
-                again += studies.fail_lost(study, frozen, max_retries=self.options["max_retries"])
+        with studies.exclusive(study):
+            for frozen in studies.lost_trials(study):
+                record = _read(folder / str(frozen.number) / RECORD)
+                if record.get("state") in ("complete", "pruned"):
+                    trial = Trial(study, frozen._trial_id)
+                    self._keep(study, trial, record, record["values"])
+                else:
+                    retries = self.options["max_retries"]
+                    again += studies.fail_lost(study, frozen, max_retries=retries)
         if again:
             log.info("%d trials of a dead process will be trained again", again)
+        return again
+
+    def _close_dangling(self, study: optuna.Study) -> None:
+        """Close the runs that dead processes left open."""
         if self.typed.tracking.backend != "none" and len(study.get_trials(deepcopy=False)):
             from kdsweep.logbook import tracker_of
 
@@ -225,13 +237,23 @@ class SweepLoop:
 
     @staticmethod
     def _keep(
-        study: optuna.Study, trial: Trial, values: list[float], attributes: dict[str, Any]
+        study: optuna.Study, trial: Trial, record: dict[str, Any], values: list[float]
     ) -> None:
-        studies.tell(study, trial, state=TrialState.COMPLETE, values=values, attributes=attributes)
+        """Tell of a trial that is complete or, by its record, pruned."""
+        attributes = _attributes(record)
+        if record.get("state") == "pruned":
+            attributes[studies.REASON] = record["reason"]
+            studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
+        else:
+            studies.tell(
+                study,
+                trial,
+                state=TrialState.COMPLETE,
+                values=values,
+                attributes=attributes,
+            )
 
     def _enqueue(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
-        import filelock
-
         points = [dict(point) for point in self.options["enqueue"] or []]
         for point in points:
             unknown = point.keys() ^ self.distributions.keys()
@@ -240,13 +262,17 @@ class SweepLoop:
                     f"hydra.sweeper.enqueue: {', '.join(sorted(unknown))} is in the point or in "
                     "the search space but not in both"
                 )
-        folder = Path(self.config.root)
-        with filelock.FileLock(folder / f".{study.study_name}.lock"):
+            for key, value in point.items():
+                if not _allows(self.distributions[key], value):
+                    raise UserError(
+                        f"hydra.sweeper.enqueue: {key}={value} is not in the search space"
+                    )
+        with studies.exclusive(study):
             studies.enqueue_missing(study, [*points, *cells])
 
     def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         wanted = len(cells) if self.grid else self.options["n_trials"]
-        done = studies.count(study)
+        done = self._settled(study)
         space = ", ".join(self.distributions) or "nothing"
         if done >= wanted:
             log.info("study %s: all %d trials are finished", study.study_name, wanted)
@@ -260,19 +286,30 @@ class SweepLoop:
             )
 
     def _next_batch(self, study: optuna.Study) -> list[Trial]:
-        size = self.options["n_jobs"] or self._batch_size()
-        batch: list[Trial] = []
-        while len(batch) < size:
-            trial = studies.claim(study, self.distributions)
-            if trial is None:
-                if self.grid or self._asked(study) >= self.options["n_trials"]:
-                    break
-                trial = studies.ask(study, self.distributions)
-            batch.append(trial)
+        batch = self._draw(study)
+        if not batch and self._recover(study):  # a process beside this one has died meanwhile
+            batch = self._draw(study)
         return batch
 
-    def _asked(self, study: optuna.Study) -> int:
-        return studies.count(study, (*studies.FINISHED, TrialState.RUNNING)) + sum(
+    def _draw(self, study: optuna.Study) -> list[Trial]:
+        size = self.options["n_jobs"] or self._batch_size()
+        batch: list[Trial] = []
+        with studies.exclusive(study):
+            while len(batch) < size:
+                trial = studies.claim(study, self.distributions)
+                if trial is None:
+                    running = studies.count(study, (TrialState.RUNNING,))
+                    begun = self._settled(study) + self.unsettled + running
+                    if self.grid or begun >= self.options["n_trials"]:
+                        break
+                    trial = studies.ask(study, self.distributions, self._sampler)
+                batch.append(trial)
+        return batch
+
+    @staticmethod
+    def _settled(study: optuna.Study) -> int:
+        """Trials that need not be trained any more: finished, or failed for good."""
+        return studies.count(study) + sum(
             bool(trial.user_attrs.get(studies.FINAL))
             for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         )
@@ -317,40 +354,47 @@ class SweepLoop:
 
     def _tell(self, study: optuna.Study, trial: Trial, result: JobReturn) -> None:
         record = self._record(result)
-        attributes = _attributes(record)
-        if record.get("state") == "pruned":
-            attributes[studies.REASON] = record["reason"]
-            studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
-            return
         value = result._return_value  # the property would print what is told below
-        if result.status == JobStatus.FAILED:
-            error = value
-            self.failures += 1
-            reason = str(error) if isinstance(error, KdsweepError) else repr(error)
-            attributes[studies.REASON] = record.get("reason") or reason
-            attributes[studies.FINAL] = isinstance(error, TrainingError)
-            studies.tell(study, trial, state=TrialState.FAIL, attributes=attributes)
-            log.error("trial %d failed: %s", trial.number, attributes[studies.REASON])
+        if result.status == JobStatus.COMPLETED or record.get("state") == "pruned":
+            values = list(value) if isinstance(value, (list, tuple)) else [value]
+            self._keep(study, trial, record, values)
             return
-        values = list(value) if isinstance(value, (list, tuple)) else [value]
-        self._keep(study, trial, values, attributes)
+        reason = str(value) if isinstance(value, KdsweepError) else repr(value)
+        attributes = _attributes(record)
+        attributes[studies.REASON] = record.get("reason") or reason
+        attributes[studies.FINAL] = isinstance(value, TrainingError)
+        self.failures += 1
+        self.unsettled += not attributes[studies.FINAL]
+        studies.tell(study, trial, state=TrialState.FAIL, attributes=attributes)
+        log.error("trial %d failed: %s", trial.number, attributes[studies.REASON])
 
     def _record(self, result: JobReturn) -> dict[str, Any]:
         if result.hydra_cfg is None:
             return {}
         return _read(Path(result.hydra_cfg.hydra.runtime.output_dir) / RECORD)
 
-    def _count_failures(self) -> None:
-        if self.failures > self.options["max_failures"]:
+    def _count_failures(self, batch: int) -> None:
+        """Stop where more trials have failed than the user puts up with."""
+        limit, failed = self.options["max_failures"], self.failures - self.counted
+        self.counted = self.failures
+        if limit is not None and self.failures > limit:
             raise TrainingError(
-                f"{self.failures} trials failed, more than "
-                f"hydra.sweeper.max_failures={self.options['max_failures']}"
+                f"{self.failures} trials failed, more than hydra.sweeper.max_failures={limit}"
+            )
+        rate = self.options["max_failure_rate"]
+        if failed / batch > rate:
+            raise TrainingError(
+                f"{failed} of {batch} trials of a batch failed, more than "
+                f"hydra.sweeper.max_failure_rate={rate:g}"
             )
 
     def _conclude(self, study: optuna.Study) -> None:
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         if not complete:
+            states = (TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)
+            if studies.count(study, states):  # in other processes, or after the timeout
+                return
+            failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
             reason = failed[-1].user_attrs.get(studies.REASON, "unknown") if failed else "none ran"
             raise TrainingError(
                 f"study {study.study_name}: every trial failed; the last: {reason}"
@@ -370,6 +414,20 @@ class SweepLoop:
             }
         with store.writable(folder):
             OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+
+
+def _instantiate(config: Any) -> Any:
+    return instantiate(
+        config,
+        _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+    )
+
+
+def _allows(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
 
 
 def _read(path: Path) -> dict[str, Any]:

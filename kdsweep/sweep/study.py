@@ -1,17 +1,19 @@
 """The Optuna study of a sweep: opened, named, claimed from and told.
 
 Trials are claimed, not asked for, where the cells are known (an exact grid, enqueued points):
-they are added as WAITING, and a process takes one by the storage's compare-and-set, so several
-processes on one study never train the same cell.
+they are added as WAITING, and a process takes one while it holds the study (``exclusive``), so
+several processes on one study never train the same cell. The storage alone does not see to that:
+on SQLite, Optuna reads a trial's state and writes it in two steps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,35 @@ def study_name(given: str | None, swept: Sequence[str], content: Mapping[str, An
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', short)[:60]}-{store.digest(content)[:8]}"
 
 
+@contextlib.contextmanager
+def exclusive(study: optuna.Study) -> Iterator[None]:
+    """Hold the study: its other processes wait. A process that dies lets go.
+
+    A lock beside the file of SQLite, an advisory lock of PostgreSQL; other databases have none,
+    and rely on their row locks.
+    """
+    storage: Any = study._storage
+    engine = getattr(storage, "_backend", storage).engine
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        import filelock
+
+        file = Path(engine.url.database).absolute()
+        with filelock.FileLock(file.with_name(f".{file.name}.{study.study_name}.lock")):
+            yield
+    elif engine.dialect.name == "postgresql":
+        from sqlalchemy import text
+
+        key = {"key": int(store.digest(study.study_name)[:15], 16)}
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+    else:
+        yield
+
+
 def adopt(study: optuna.Study, content: Mapping[str, Any]) -> None:
     """Bind the study to one configuration: cells trained otherwise would not compare.
 
@@ -146,20 +177,15 @@ def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def fail_lost(study: optuna.Study, trial: FrozenTrial, *, max_retries: int) -> bool:
-    """Fail a trial whose process died and put its cell back; False if another process has."""
-    if not _fail(study, trial, "its process died"):
+    """Fail a trial whose process died; whether its cell waits again, or was lost too often."""
+    lost = int(trial.user_attrs.get(RETRY, 0)) + 1
+    if lost > max_retries:
+        log.warning("trial %d: its process died, %d times by now; given up", trial.number, lost)
+        study._storage.set_trial_user_attr(trial._trial_id, FINAL, True)
+    if not _fail(study, trial, "its process died") or lost > max_retries:
         return False
-    put_back(study, trial, max_retries=max_retries)
+    study.enqueue_trial(point(trial), user_attrs={RETRY: lost})
     return True
-
-
-def put_back(study: optuna.Study, trial: FrozenTrial, *, max_retries: int) -> None:
-    """Make a lost trial's cell WAITING again, unless it has been lost too often."""
-    retry = int(trial.user_attrs.get(RETRY, 0)) + 1
-    if retry > max_retries:
-        log.warning("trial %d: lost %d times, given up", trial.number, retry)
-        return
-    study.enqueue_trial(trial.params or _fixed(trial), user_attrs={RETRY: retry})
 
 
 def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -180,11 +206,14 @@ def enqueue_missing(study: optuna.Study, cells: Sequence[Mapping[str, Any]]) -> 
     there = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state != TrialState.FAIL or trial.user_attrs.get(FINAL):
-            there.append(trial.params or _fixed(trial))
-    new = [cell for cell in cells if not any(same_cell(cell, known) for known in there)]
-    for cell in new:
-        study.enqueue_trial(dict(cell))
-    return len(new)
+            there.append(point(trial))
+    new = 0
+    for cell in cells:
+        if not any(same_cell(cell, known) for known in there):
+            there.append(dict(cell))
+            study.enqueue_trial(dict(cell))
+            new += 1
+    return new
 
 
 def same_cell(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -193,29 +222,37 @@ def same_cell(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def claim(study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Trial | None:
-    """Take one WAITING trial for this process; None when there is none left."""
-    trial_id = study._pop_waiting_trial_id()
-    if trial_id is None:
+    """Take one WAITING trial for this process, which holds the study; None when none is left."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if not waiting:
         return None
+    chosen = waiting[0]._trial_id
+    # The owner first: a trial that runs always has one, or nobody could tell that it is lost.
+    study._storage.set_trial_user_attr(chosen, OWNER, str(this_process()))
+    study._storage.set_trial_state_values(chosen, state=TrialState.RUNNING)
+    study._thread_local.cached_all_trials = None  # as Study.ask does
+    trial = Trial(study, chosen)
+    for name, distribution in distributions.items():
+        trial._suggest(name, distribution)
+    return trial
+
+
+def ask(
+    study: optuna.Study,
+    distributions: Mapping[str, BaseDistribution],
+    sampler: Callable[[int], optuna.samplers.BaseSampler],
+) -> Trial:
+    """A new point from the sampler that is to draw the trial of this number."""
+    blank = optuna.trial.create_trial(
+        state=TrialState.RUNNING, user_attrs={OWNER: str(this_process())}
+    )
+    trial_id = study._storage.create_new_trial(study._study_id, template_trial=blank)
+    study._thread_local.cached_all_trials = None  # as Study.ask does
+    study.sampler = sampler(study._storage.get_trial_number_from_id(trial_id))
     trial = Trial(study, trial_id)
-    take(trial)
     for name, distribution in distributions.items():
         trial._suggest(name, distribution)
     return trial
-
-
-def ask(study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Trial:
-    """A new point from the sampler, or one that waits."""
-    trial = study.ask()
-    take(trial)
-    for name, distribution in distributions.items():
-        trial._suggest(name, distribution)
-    return trial
-
-
-def take(trial: Trial) -> None:
-    """Mark the trial as this process's."""
-    trial.set_user_attr(OWNER, str(this_process()))
 
 
 def tell(
@@ -239,11 +276,12 @@ def release(study: optuna.Study, trials: Sequence[Trial], reason: str) -> None:
         if frozen.state.is_finished():
             continue
         if _fail(study, frozen, reason):
-            study.enqueue_trial(frozen.params, user_attrs={RETRY: frozen.user_attrs.get(RETRY, 0)})
+            study.enqueue_trial(point(frozen), user_attrs={RETRY: frozen.user_attrs.get(RETRY, 0)})
 
 
-def _fixed(trial: FrozenTrial) -> dict[str, Any]:
-    return dict(trial.system_attrs.get("fixed_params", {}))
+def point(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's cell: what it waits with, and what was suggested before its process died."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def count(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> int:
