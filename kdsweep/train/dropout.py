@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,15 +48,60 @@ class SeededDropout(nn.Module):
         return x * mask / (1 - self.p)
 
 
+class SeededDepth(nn.Module):
+    """Replaces torchvision's StochasticDepth and timm's DropPath: drops whole residual branches.
+
+    Huang et al., "Deep Networks with Stochastic Depth" (2016); a draw for each image, or one for
+    the batch. Takes what ``SeededDropout`` takes.
+    """
+
+    def __init__(
+        self, p: float, *, by_image: bool, scaled: bool, layer: int, clock: DropoutClock
+    ) -> None:
+        super().__init__()
+        self.p = p
+        self.by_image = by_image
+        self.scale = 1 / (1 - p) if scaled and p < 1 else 1.0
+        self.layer = layer
+        self.clock = clock
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero an image's branch with probability p, else scale it; identity in eval."""
+        if not self.training or self.p == 0:
+            return x
+        seeds = self.clock.seeds
+        image = torch.arange(x.shape[0] if self.by_image else 1, device=x.device)
+        draws = streams.uniform(
+            seeds, streams.DROPOUT, self.clock.step, self.layer, image.unsqueeze(1)
+        )  # [B or 1, n]
+        factor = (draws >= self.p).to(x.dtype) * self.scale
+        factor = factor.repeat_interleave(x.shape[1] // len(seeds), dim=1)
+        return x * factor.reshape(*factor.shape, *[1] * (x.dim() - 2))
+
+
 def seed_dropout(model: nn.Module) -> DropoutClock:
-    """Replace every nn.Dropout in ``model``, in place; all of them read the returned clock."""
+    """Replace every dropout layer in ``model``, in place; all of them read the returned clock."""
     clock = DropoutClock()
     layers = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, nn.Dropout)
+        if _seeded(child, 0, clock) is not None
     ]
     for layer, (parent, name, child) in enumerate(layers):
-        setattr(parent, name, SeededDropout(child.p, layer=layer, clock=clock))
+        setattr(parent, name, _seeded(child, layer, clock))
     return clock
+
+
+def _seeded(module: Any, layer: int, clock: DropoutClock) -> nn.Module | None:
+    """What takes the place of a layer that draws from torch's global generator."""
+    if isinstance(module, nn.Dropout):
+        return SeededDropout(module.p, layer=layer, clock=clock)
+    kind = type(module).__name__  # the libraries need not be there
+    if kind == "StochasticDepth":
+        rows = module.mode == "row"
+        return SeededDepth(module.p, by_image=rows, scaled=True, layer=layer, clock=clock)
+    if kind == "DropPath":
+        p, scaled = module.drop_prob or 0.0, module.scale_by_keep
+        return SeededDepth(p, by_image=True, scaled=scaled, layer=layer, clock=clock)
+    return None

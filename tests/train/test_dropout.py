@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep import streams
-from kdsweep.train.dropout import DropoutClock, SeededDropout, seed_dropout
+from kdsweep.train.dropout import DropoutClock, SeededDepth, SeededDropout, seed_dropout
 from kdsweep.train.grouped import fold, unfold
 
 
@@ -75,3 +75,63 @@ def test_every_dropout_of_a_network_is_replaced() -> None:
     assert all(
         layer.clock is clock for layer in twin.modules() if isinstance(layer, SeededDropout)
     )
+
+
+def depth(seeds: list[int], *, step: int = 0, layer: int = 0, **how: bool) -> Tensor:
+    """What stochastic depth makes of ones [N, B, F, H, W], for p = 0.25."""
+    clock = DropoutClock()
+    clock.seeds, clock.step = torch.tensor(seeds), step
+    options = {"by_image": True, "scaled": True, **how}
+    drop = SeededDepth(0.25, layer=layer, clock=clock, **options)
+    return unfold(drop(fold(torch.ones(len(seeds), 500, 6, 2, 2))), len(seeds))
+
+
+def test_stochastic_depth_drops_whole_images() -> None:
+    out = depth([3])[0]
+    first = out[:, 0, 0, 0]
+    assert torch.equal(out, first.reshape(-1, 1, 1, 1).expand_as(out))
+    assert set(first.tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs(float((first == 0).double().mean()) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 500)
+    assert set(depth([3], scaled=False).unique().tolist()) == {0.0, 1.0}
+
+
+def test_stochastic_depth_of_the_batch() -> None:
+    kept = [float(depth([3], step=step, by_image=False).unique()) for step in range(400)]
+    assert abs(kept.count(0.0) / 400 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 400)
+
+
+def test_stochastic_depth_is_the_members_own() -> None:
+    together = depth([5, 1, 5])
+    for seed, out in zip([5, 1, 5], together, strict=True):
+        assert torch.equal(out, depth([seed])[0])
+    for other in (depth([6]), depth([5], step=1), depth([5], layer=1)):
+        assert not torch.equal(other[0], together[0])
+
+
+def test_torchvisions_stochastic_depth_is_replaced() -> None:
+    from torchvision.ops import StochasticDepth
+
+    network = nn.Sequential(nn.Dropout(0.1), StochasticDepth(0.2, "row"), nn.Dropout(0.3))
+    network.append(StochasticDepth(0.4, "batch"))
+    clock = seed_dropout(network)
+    assert [layer.layer for layer in network] == [0, 1, 2, 3]
+    assert [layer.p for layer in network] == [0.1, 0.2, 0.3, 0.4]
+    assert [network[i].by_image for i in (1, 3)] == [True, False]
+    clock.step = 3
+    torch.manual_seed(0)
+    first = network.train()(torch.ones(4, 8))
+    assert torch.equal(network(torch.ones(4, 8)), first)
+    x = torch.ones(4, 8)
+    assert network.eval()(x) is x
+
+
+def test_timms_drop_path_is_replaced() -> None:
+    class DropPath(nn.Module):  # by name and attributes, since timm is optional
+        drop_prob: float | None = 0.3
+        scale_by_keep = False
+
+    network = nn.Sequential(DropPath())
+    seed_dropout(network)
+    (layer,) = network
+    assert isinstance(layer, SeededDepth)
+    assert (layer.p, layer.by_image, layer.scale) == (0.3, True, 1.0)
