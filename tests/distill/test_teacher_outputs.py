@@ -142,6 +142,23 @@ def test_the_last_batch_of_an_epoch_is_filled(
         assert_right(bank, *epoch_of(0))
 
 
+def test_what_others_fill_meanwhile_is_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Teacher):
+        def forward(self, images: Tensor) -> Tensor:
+            if not self.seen:
+                make_bank(tmp_path).prepare(*epoch_of(0))
+            return super().forward(images)
+
+    monkeypatch.setattr(teacher_outputs, "FILL_BATCH", 7)
+    teacher = Interrupted()
+    bank = make_bank(tmp_path, teacher)
+    bank.prepare(*epoch_of(0))
+    assert len(teacher.seen) <= 7
+    assert_right(bank, *epoch_of(0))
+
+
 class Filler:
     """A process of its own that fills the whole bank once it is told to."""
 
