@@ -1,0 +1,98 @@
+"""Paired tests on images: which images the distilled student and the baseline get right.
+
+Diagnostics of two students or two sets of them, not verdicts: they are not simultaneous over
+cells, and McNemar's test knows nothing of the seeds that were not trained.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Bits = NDArray[np.bool_]
+
+_BLOCK = 250  # resamples held at once
+
+
+class McNemar(NamedTuple):
+    """Images on which two students disagree, and the exact two-sided p-value."""
+
+    gained: NDArray[np.int64]  # right in the distilled student alone
+    lost: NDArray[np.int64]  # right in the baseline alone
+    p: Array  # 1 where they never disagree
+
+
+def mcnemar(distilled: Bits, baseline: Bits) -> McNemar:
+    """McNemar's exact test of each pair of students on the same images (McNemar 1947).
+
+    Args:
+        distilled: [..., images], whether the answer is right.
+        baseline: [..., images], the same images in the same order.
+    """
+    from scipy.special import bdtr
+
+    assert distilled.shape == baseline.shape, (distilled.shape, baseline.shape)
+    gained = (distilled & ~baseline).sum(axis=-1)
+    lost = (baseline & ~distilled).sum(axis=-1)
+    discordant = gained + lost
+    tail = bdtr(np.minimum(gained, lost).astype(np.float64), discordant, 0.5)
+    return McNemar(gained, lost, np.minimum(1.0, 2.0 * np.asarray(tail)))
+
+
+class Crossed(NamedTuple):
+    """Mean difference in points, over seeds and images, and its bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def crossed_bootstrap(
+    distilled: Bits,
+    baseline: Bits,
+    *,
+    paired: bool,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Crossed:
+    """Interval of the mean difference if both other seeds and other images had been drawn.
+
+    Seeds and images are resampled apart, with replacement (the pigeonhole bootstrap, Owen 2007,
+    Ann. Appl. Stat. 1:386). It errs on the safe side where most of the variation is of single
+    answers, as with classifiers: in 300 simulated pairs of equal students its 95 % interval held
+    0 in 97 to 100 %, with 3, 5 or 10 seeds a side.
+
+    Args:
+        distilled: [seeds, images], whether the answer is right.
+        baseline: [seeds, images], or of another number of seeds where they are not paired.
+        paired: whether seed s of the one shares its seed with seed s of the other.
+        level: confidence of the interval, of this comparison alone.
+        resamples: how many.
+        seed: of the resampling.
+    """
+    rows, images = len(distilled), distilled.shape[1]
+    assert baseline.shape[1] == images, (distilled.shape, baseline.shape)
+    assert not paired or len(baseline) == rows, (distilled.shape, baseline.shape)
+    rng = np.random.default_rng(seed)
+    # Images with the same answers everywhere are alike: draw how many of each kind.
+    kinds, counts = np.unique(np.vstack([distilled, baseline]), axis=1, return_counts=True)
+    answers = kinds.astype(np.float64)
+    means = []
+    for start in range(0, resamples, _BLOCK):
+        size = min(_BLOCK, resamples - start)
+        own = _seed_weights(rng, rows, size)
+        other = own if paired else _seed_weights(rng, len(baseline), size)
+        drawn = rng.multinomial(images, counts / images, size=size) / images  # [size, kinds]
+        gap = own @ answers[:rows] - other @ answers[rows:]
+        means.append(100.0 * (gap * drawn).sum(axis=1))
+    tails = [0.5 - 0.5 * level, 0.5 + 0.5 * level]
+    low, high = np.quantile(np.concatenate(means), tails).tolist()
+    return Crossed(100.0 * float(distilled.mean() - baseline.mean()), low, high)
+
+
+def _seed_weights(rng: np.random.Generator, seeds: int, resamples: int) -> Array:
+    return rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=resamples) / seeds
