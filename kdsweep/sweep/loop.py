@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -417,10 +418,13 @@ class SweepLoop:
 
 
 def _instantiate(config: Any) -> Any:
-    return instantiate(
-        config,
-        _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
-    )
+    with warnings.catch_warnings():
+        # The user has chosen it by name; that it may change one day is of no use here.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return instantiate(
+            config,
+            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+        )
 
 
 def _allows(distribution: BaseDistribution, value: Any) -> bool:
