@@ -14,14 +14,22 @@ from pathlib import Path
 CELLS = 6
 COMMAND = [
     sys.executable, "-m", "kdsweep", "-m", "experiment=smoke", "study=survival",
-    "distill.temperature=1,2,3", "distill.alpha=0.3,0.7", "hydra.sweeper.n_jobs=2", "hydra.sweeper.max_retries=100",
+    "distill.temperature=1,2,3", "distill.alpha=0.3,0.7",
+    "hydra.sweeper.n_jobs=2", "hydra.sweeper.max_retries=100",
 ]  # fmt: skip
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     with (folder / "output.log").open("ab") as log:
         return subprocess.Popen(
-            [*COMMAND, *more], cwd=folder, stdout=log, stderr=log, start_new_session=True
+            [*COMMAND, *more],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 
@@ -44,15 +52,14 @@ def kill_often(folder: Path, *, kills: int, longest: float, seed: int = 0) -> li
     return moments
 
 
-def check_finished(folder: Path) -> dict[str, int]:
+def check_finished(folder: Path, *, storage: str | None = None) -> dict[str, int]:
     """Every cell is there exactly once, nothing runs, and both databases open."""
     import optuna
     from mlflow import MlflowClient
     from optuna.trial import TrialState
 
-    study = optuna.load_study(
-        study_name="survival", storage=f"sqlite:///{folder}/mlruns/optuna.db"
-    )
+    where = storage or f"sqlite:///{folder}/mlruns/optuna.db"
+    study = optuna.load_study(study_name="survival", storage=where)
     trials = study.get_trials()
     states = Counter(trial.state.name for trial in trials)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
@@ -73,6 +80,19 @@ def check_finished(folder: Path) -> dict[str, int]:
         assert run.info.status == "FINISHED"
         assert run.data.metrics["val_accuracy"] == trial.value
     return dict(states)
+
+
+def workers_of(process: int) -> list[int]:
+    """Processes of the session that a started sweep leads, where the system lists them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[3]) == process and fields[0] not in "ZX":
+            found.append(int(stat.parent.name))
+    return found
 
 
 if __name__ == "__main__":
