@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from kdsweep.distill.adversarial import Adversarial
 from kdsweep.distill.attention import Attention
 from kdsweep.distill.base import Loss, Structure
 from kdsweep.distill.crd import CRD
@@ -28,7 +29,7 @@ _LOSSES: dict[str, type[Loss]] = {
     for loss in (
         *(Hinton, HintonNoT2, LogitMSE, DKD, DIST, NKD, Standardized),
         *(LabelSmoothing, TeacherFree),
-        *(FitNet, MultiLevel, Attention, RKD, InfoNCE, CRD),
+        *(FitNet, MultiLevel, Attention, RKD, InfoNCE, CRD, Adversarial),
     )
 }
 

@@ -61,6 +61,7 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rkd", {}),
     ("infonce", {"dimensions": 5}),
     ("crd", {"dimensions": 5, "negatives": 6}),
+    ("adversarial", {"hidden": 5}),
 )
 IDS = [name + "".join(f"-{option}" for option in options) for name, options in LOSSES]
 
