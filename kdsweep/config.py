@@ -106,7 +106,12 @@ def _assistant(given: object) -> ModelConfig:
         return given
     fields = {"name": given} if isinstance(given, str) else given
     allowed = ("name", "width", "weights")
-    ok = isinstance(fields, dict) and "name" in fields and set(fields) <= set(allowed)
+    ok = (
+        isinstance(fields, dict)
+        and "name" in fields
+        and set(fields) <= set(allowed)
+        and isinstance(fields.get("width", 1.0), int | float)
+    )
     _require(ok, "teacher.assistants", given, "a model's name, or {name: ..., width: ...}")
     assert isinstance(fields, dict)
     return ModelConfig(**fields)

@@ -13,6 +13,7 @@ from kdsweep.config import (
     EvaluateConfig,
     ModelConfig,
     OptimizerConfig,
+    PairConfig,
     PrunerConfig,
     ScheduleConfig,
     TeacherConfig,
@@ -21,6 +22,7 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.errors import UserError
+from kdsweep.hyperschedule import HyperSchedule
 
 NAN, INF = math.nan, math.inf
 
@@ -100,6 +102,18 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     (TrainConfig, "train.fuse", ["vmapped", ""], "one of auto, loop, grouped", ["auto", "loop"]),
     (TrainConfig, "train.threads", [0, -2], "a number above 0", [None, 1]),
     (TeacherConfig, "teacher.epochs", [0, -1], "a number above 0", [None, 1]),
+    (TeacherConfig, "teacher.checkpoint_epoch", [0, -1], "a number above 0", [None, 3]),
+    (TeacherConfig, "teacher.ensemble", [0, -1], "a number above 0", [1, 3]),
+    (
+        TeacherConfig,
+        "teacher.combine",
+        ["logits"],
+        "one of probabilities, losses",
+        ["probabilities", "losses"],
+    ),
+    (TeacherConfig, "teacher.generations", [-1], "0 or more", [0, 2]),
+    (TeacherConfig, "teacher.assistant_temperature", [0.0, NAN], "a number above 0", [2.0]),
+    (TeacherConfig, "teacher.assistant_alpha", [-0.1, 1.1], "0 to 1", [0.0, 1.0]),
     (TeacherConfig, "teacher.seed", [-1, 2**70], "0 up to below 2**62", [0, 5]),
     (
         EvaluateConfig,
@@ -150,7 +164,8 @@ def test_ranges(
 UNCHECKED = {
     ("DataConfig", "download"), ("DataConfig", "mirror"), ("DataConfig", "views"),
     ("ViewsConfig", "flip"), ("ModelConfig", "name"), ("ModelConfig", "weights"),
-    ("DistillConfig", "losses"), ("TrainConfig", "optimizer"), ("TrainConfig", "bank"),
+    ("DistillConfig", "losses"), ("DistillConfig", "learned_temperature"),
+    ("TrainConfig", "optimizer"), ("TrainConfig", "bank"),
     ("TrainConfig", "channels_last"), ("TeacherConfig", "checkpoint"),
     ("EvaluateConfig", "test"), ("EvaluateConfig", "latency"), ("TrackingConfig", "experiment"),
     ("Config", "data"), ("Config", "pair"), ("Config", "distill"), ("Config", "train"),
@@ -158,7 +173,10 @@ UNCHECKED = {
     ("Config", "tracking"), ("Config", "pruner"), ("Config", "storage"), ("Config", "root"),
     ("Config", "study"), ("Config", "trial"),
 }  # fmt: skip
-CROSS = {("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri")}
+CROSS = {
+    ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
+    ("TeacherConfig", "assistants"), ("DistillConfig", "schedules"),
+}  # fmt: skip
 
 
 def test_every_option_is_tried_here() -> None:
@@ -226,3 +244,74 @@ def test_the_defaults_stand() -> None:
     assert (config.distill.temperature, config.distill.alpha) == (4.0, 0.7)
     assert config.data.val_fraction == 0.1
     assert not config.evaluate.test
+
+
+def test_assistants_are_models() -> None:
+    made = TeacherConfig(assistants=["resnet20", {"name": "cifar_student", "width": 2}])
+    assert made.assistants == [
+        ModelConfig(name="resnet20"),
+        ModelConfig(name="cifar_student", width=2),
+    ]
+    for given in (
+        3,
+        {"width": 2.0},
+        {"name": "resnet20", "depth": 3},
+        {"name": "x", "width": "y"},
+    ):
+        with pytest.raises(UserError, match=r"^teacher.assistants=.*: allowed is a model's name"):
+            TeacherConfig(assistants=[given])
+    with pytest.raises(UserError, match=r"^pair.*width=-1: allowed is a number above 0$"):
+        TeacherConfig(assistants=[{"name": "cifar_student", "width": -1}])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"checkpoint": "t.pt", "ensemble": 2},
+        {"checkpoint": "t.pt", "generations": 1},
+        {"ensemble": 2, "generations": 1},
+        {"ensemble": 2, "assistants": ["resnet20"]},
+        {"generations": 2, "assistants": ["resnet20"]},
+    ],
+)
+def test_one_kind_of_teacher_at_a_time(given: dict[str, Any]) -> None:
+    with pytest.raises(
+        UserError, match=r"^teacher\..*: allowed is one of them at a time$"
+    ) as caught:
+        TeacherConfig(**given)
+    assert all(f"teacher.{key}=" in str(caught.value) for key in given)
+
+
+def test_which_model_teaches_the_student() -> None:
+    pair = PairConfig(teacher=ModelConfig(name="resnet56"), student=ModelConfig(name="resnet8"))
+    for teacher, name in (
+        (TeacherConfig(), "resnet56"),
+        (TeacherConfig(ensemble=3), "resnet56"),
+        (TeacherConfig(assistants=["resnet32", "resnet20"]), "resnet20"),
+        (TeacherConfig(generations=2), "resnet8"),
+    ):
+        assert Config(pair=pair, teacher=teacher).teaching.name == name
+
+
+def test_a_teacher_can_only_stop_early_in_its_own_training() -> None:
+    with pytest.raises(UserError, match=r"^teacher.checkpoint_epoch=3: allowed is null with"):
+        TeacherConfig(checkpoint="t.pt", checkpoint_epoch=3)
+    with pytest.raises(UserError, match=r"^teacher.checkpoint_epoch=16: allowed is 1 to 15, the"):
+        Config(teacher=TeacherConfig(checkpoint_epoch=16))
+    with pytest.raises(UserError, match=r"allowed is 1 to 4, the"):
+        Config(teacher=TeacherConfig(checkpoint_epoch=5, epochs=4))
+    Config(teacher=TeacherConfig(checkpoint_epoch=4, epochs=4))
+
+
+def test_schedules_of_hyperparameters() -> None:
+    losses: dict[str, dict[str, Any]] = {"hinton": {"weight": 1.0}}
+    linear = {"name": "linear", "end": 0.5}
+    made = DistillConfig(losses=losses, schedules={"alpha": linear, "hinton": linear})
+    assert {type(schedule) for schedule in made.schedules.values()} == {HyperSchedule}
+    for name in ("lr", "dkd"):
+        with pytest.raises(
+            UserError, match=rf"^distill.schedules.{name}=.*schedule of alpha, temperature, hinton"
+        ):
+            DistillConfig(losses=losses, schedules={name: linear})
+    with pytest.raises(UserError, match=r"^distill.learned_temperature=True: allowed is false"):
+        DistillConfig(losses=losses, schedules={"temperature": linear}, learned_temperature=True)
