@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -30,6 +39,57 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended, and where it wrote."""
+
+    folder: Path
+    ended: Ended
+
+    @cached_property
+    def study(self) -> str:
+        found = re.search(r"python -m kdsweep\.export study=(\S+)", self.ended.out)
+        assert found is not None
+        return found.group(1)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        import optuna
+
+        storage = f"sqlite:///{self.folder}/mlruns/optuna.db"
+        return optuna.load_study(study_name=self.study, storage=storage).trials
+
+    @property
+    def mlflow(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        uri = f"sqlite:///{self.folder}/mlruns/mlflow.db"
+        return MlflowClient(uri, uri)
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        """The study's runs by role, oldest first; the parent's is sweep."""
+        experiment = self.mlflow.get_experiment_by_name("kdsweep")
+        assert experiment is not None
+        found: dict[str, list[Run]] = {}
+        for run in self.mlflow.search_runs(
+            [experiment.experiment_id],
+            f"tags.`kdsweep.study` = '{self.study}'",
+            order_by=["attributes.start_time ASC"],
+        ):
+            tags = run.data.tags
+            found.setdefault(tags.get("kdsweep.role", tags["kdsweep.kind"]), []).append(run)
+        found.get("student", []).sort(key=lambda run: int(run.data.tags["kdsweep.trial"]))
+        return found
+
+    def job(self, number: int) -> Path:
+        return self.folder / "mlruns" / "hydra" / "studies" / self.study / str(number)
+
+    def record(self, number: int) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.job(number) / "result.json").read_text())
+        return loaded
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +121,25 @@ def command() -> Command:
         return Ended(status=done.returncode, out=done.stdout, err=done.stderr)
 
     return run
+
+
+def _needed(name: str) -> str:
+    """A service that CI provides; elsewhere its tests are skipped where it is not."""
+    value = os.environ.get(name)
+    if value is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not set: .ci/run should provide it")
+    if value is None:
+        pytest.skip(f"{name} is not set; .ci/run shows how to provide it")
+    return value
+
+
+@pytest.fixture(scope="session")
+def postgres() -> str:
+    """The address of an empty PostgreSQL database."""
+    return _needed("KDSWEEP_TEST_POSTGRES")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser that can run without a screen."""
+    return _needed("KDSWEEP_TEST_CHROMIUM")

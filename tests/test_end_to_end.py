@@ -1,4 +1,4 @@
-"""A sweep as a user runs it, in a process of its own, read back with MLflow's and Optuna's clients.
+"""A sweep as a user runs it, in a process of its own, read back with the stores' own clients.
 
 All tests share one sweep; what comes after it (a rerun, a single run, other sweepers) works in
 the same folder, where teacher and baseline are found instead of trained.
@@ -7,11 +7,16 @@ the same folder, where teacher and baseline are found instead of trained.
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
-from functools import cached_property
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import optuna
@@ -19,63 +24,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdsweep.evaluate import unpack_correctness
-from tests.conftest import Command, Ended
+from tests.conftest import Command, Sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 SMOKE = "experiment=smoke"
 TEMPERATURES = [1, 2, 3, 4, 5]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that has ended, and where it wrote."""
-
-    folder: Path
-    ended: Ended
-
-    @cached_property
-    def study(self) -> str:
-        found = re.search(r"python -m kdsweep\.export study=(\S+)", self.ended.out)
-        assert found is not None
-        return found.group(1)
-
-    @property
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        storage = f"sqlite:///{self.folder}/mlruns/optuna.db"
-        return optuna.load_study(study_name=self.study, storage=storage).trials
-
-    @property
-    def mlflow(self) -> MlflowClient:
-        from mlflow import MlflowClient
-
-        uri = f"sqlite:///{self.folder}/mlruns/mlflow.db"
-        return MlflowClient(uri, uri)
-
-    @property
-    def runs(self) -> dict[str, list[Run]]:
-        """The study's runs by role, oldest first; the parent's is sweep."""
-        experiment = self.mlflow.get_experiment_by_name("kdsweep")
-        assert experiment is not None
-        found: dict[str, list[Run]] = {}
-        for run in self.mlflow.search_runs(
-            [experiment.experiment_id],
-            f"tags.`kdsweep.study` = '{self.study}'",
-            order_by=["attributes.start_time ASC"],
-        ):
-            tags = run.data.tags
-            found.setdefault(tags.get("kdsweep.role", tags["kdsweep.kind"]), []).append(run)
-        found.get("student", []).sort(key=lambda run: int(run.data.tags["kdsweep.trial"]))
-        return found
-
-    def job(self, number: int) -> Path:
-        return self.folder / "mlruns" / "hydra" / "studies" / self.study / str(number)
-
-    def record(self, number: int) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads((self.job(number) / "result.json").read_text())
-        return loaded
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +48,7 @@ def test_nothing_is_complained_of(sweep: Sweep) -> None:
 def test_it_ends_with_a_table_and_the_commands_that_go_on(sweep: Sweep) -> None:
     lines = sweep.ended.out.splitlines()
     for name in ("resnet8", "cifar_student", *(f"temperature={t}" for t in TEMPERATURES)):
-        (row,) = [line for line in lines if re.match(rf"{name}( \*)? .*\d\.\d\d", line)]
+        assert sum(bool(re.match(rf"{name}( \*)? .*\d\.\d\d", line)) for line in lines) == 1
     best = max(sweep.trials, key=lambda trial: trial.value or 0)
     assert any(
         line.startswith(f"temperature={best.params['distill.temperature']} *") for line in lines
@@ -189,6 +144,7 @@ def test_runs_have_their_files_and_their_dataset(sweep: Sweep, tmp_path: Path) -
         (run,) = sweep.runs[role]
         assert "checkpoint/model.safetensors" in artefacts(sweep.mlflow, run.info.run_id)
     for run in [run for role, found in sweep.runs.items() if role != "sweep" for run in found]:
+        assert run.inputs is not None
         (used,) = run.inputs.dataset_inputs
         assert used.dataset.name == "digits"
         assert used.dataset.digest
@@ -273,3 +229,64 @@ def test_the_official_sweeper(sweep: Sweep, command: Command) -> None:
         assert 0.1 <= trial.params["distill.alpha"] <= 0.9
     assert len(official.runs["student"]) == 3
     assert len(official.runs["sweep"]) == 1
+
+
+def test_a_study_in_postgresql(sweep: Sweep, command: Command, postgres: str) -> None:
+    arguments = (f"storage={postgres}", "study=shared", "distill.temperature=2,4")
+    ended = command("-m", SMOKE, *arguments, cwd=sweep.folder)
+    assert (ended.status, ended.err) == (0, "")
+    try:
+        trials = optuna.load_study(study_name="shared", storage=postgres).trials
+        assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
+        assert [trial.params["distill.temperature"] for trial in trials] == [2, 4]
+    finally:
+        optuna.delete_study(study_name="shared", storage=postgres)
+
+
+def test_the_printed_address_shows_the_five_runs_side_by_side(
+    sweep: Sweep, chromium: str, tmp_path: Path
+) -> None:
+    ui = next(line for line in sweep.ended.out.splitlines() if "mlflow ui" in line)
+    address = next(line for line in sweep.ended.out.splitlines() if "/#/compare-runs?" in line)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    server = subprocess.Popen(
+        [*shlex.split(ui), "--port", port],
+        cwd=sweep.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health")
+        page = subprocess.run(
+            [
+                chromium,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+                *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+                *("--disable-component-update", f"--user-data-dir={tmp_path}"),
+                *("--virtual-time-budget=60000", "--timeout=60000", "--dump-dom"),
+                address.split()[-1].replace(":5000/", f":{port}/"),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        ).stdout
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert "Comparing 5 Runs" in page
+    for run in sweep.runs["student"]:
+        assert run.info.run_name in page
+
+
+def wait_for(address: str) -> None:
+    """Until a server answers."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"{address} does not answer")
