@@ -414,6 +414,7 @@ class SweepLoop:
                 "solutions": [{"params": t.params, "values": t.values} for t in study.best_trials],
             }
         with store.writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
 
 

@@ -25,6 +25,7 @@ def test_a_killed_sweep_takes_its_workers_along(tmp_path: Path) -> None:
     while len(workers_of(process.pid)) < 2 and time.monotonic() < deadline:
         assert process.poll() is None, (tmp_path / "output.log").read_text()
         time.sleep(0.1)
+    assert len(workers_of(process.pid)) >= 2
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+
+from kdsweep.errors import TrainingError
+from kdsweep.jobs import RECORD
+from kdsweep.sweep import study as studies
+from kdsweep.tracking.owner import this_process
+from tests.sweep.fake import Study, studying
+
+CELLS = "distill.temperature=1,2"
+DEAD = str(dataclasses.replace(this_process(), start="0"))
+
+
+@pytest.fixture(name="study")
+def _study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
+    with studying(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def score(point: dict[str, str]) -> float:
+    return float(point["distill.temperature"])
+
+
+def die(study: Study, *more: str, record: dict[str, object] | None = None) -> None:
+    """Leave the first trial RUNNING, owned by a process that is dead."""
+
+    def train(point: dict[str, str]) -> float:
+        raise KeyboardInterrupt
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(studies, "release", lambda *_: None)
+    patch.setattr(studies, "this_process", lambda: DEAD)
+    with patch.context(), pytest.raises(KeyboardInterrupt):
+        study.sweep(train, CELLS, "study=s", "hydra.sweeper.n_jobs=1", *more)
+    patch.undo()
+    (lost,) = [t for t in study.trials if t.state == TrialState.RUNNING]
+    if record is not None:
+        folder = study.folder / "hydra" / "studies" / "s" / str(lost.number)
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text(json.dumps(record))
+
+
+RESULT = {
+    "values": [7.0], "seeds": {}, "run_id": None, "seconds": 1.0, "objectives": ["val_accuracy"],
+    "reason": "pruned after epoch 1",
+}  # fmt: skip
+
+
+def test_a_lost_trial_is_trained_again(study: Study) -> None:
+    die(study)
+    assert len(study.sweep(score, CELLS, "study=s").points) == 2
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[0].user_attrs[studies.REASON] == "its process died"
+    assert study.trials[2].params == {"distill.temperature": 1}
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned"])
+def test_a_lost_trial_with_a_record_is_adopted(study: Study, state: str) -> None:
+    die(study, record={**RESULT, "state": state})
+    assert len(study.sweep(score, CELLS, "study=s").points) == 1
+    assert study.trials[0].state.name == state.upper()
+    assert study.trials[0].values == ([7.0] if state == "complete" else None)
+
+
+def test_a_cell_that_is_lost_too_often_is_given_up(study: Study) -> None:
+    limit = "hydra.sweeper.max_retries=0"
+    die(study)
+    assert len(study.sweep(score, CELLS, "study=s", limit).points) == 1
+    assert study.sweep(score, CELLS, "study=s", limit).points == []
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
+
+
+def test_what_runs_elsewhere_is_left_alone(study: Study) -> None:
+    def train(point: dict[str, str]) -> float:
+        assert study.sweep(score, CELLS, "study=s").points == []
+        raise TrainingError("diverged")
+
+    with pytest.raises(TrainingError):
+        study.sweep(train, CELLS, "study=s", "hydra.sweeper.n_jobs=2")
+    assert len(study.trials) == 2
+
+
+def test_a_trial_taken_has_an_owner_before_it_runs(tmp_path: Path) -> None:
+    opened = studies.open_study(
+        name="s", storage=f"sqlite:///{tmp_path}/s.db", directions=["maximize"]
+    )
+    space = {"a": FloatDistribution(0, 10), "b": FloatDistribution(0, 1)}
+    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}, {"a": 1.0, "b": 1}]) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "Trial", lambda *_: None)  # killed before it is suggested
+        with pytest.raises(AttributeError):
+            studies.claim(opened, space)
+    (trial,) = opened.get_trials()
+    assert trial.state == TrialState.RUNNING
+    assert trial.user_attrs[studies.OWNER] == str(this_process())
+    assert studies.point(trial) == {"a": 1, "b": 1}
+    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}]) == 0
+    assert studies.claim(opened, space) is None
