@@ -163,3 +163,15 @@ def test_every_documented_command_composes(line: str) -> None:
 
 def test_commands_are_documented() -> None:
     assert len(commands()) >= 5
+
+
+def test_the_readme_lists_every_option() -> None:
+    text = (CONF.parent / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", text, re.MULTILINE)
+    listed = {group: set(re.findall(r"`(\w+)`", options)) for group, options in rows}
+    ways = text.partition("### Ways to distil")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    listed["distill"] = set(re.findall(r"`(\w+)`", ways)) - {"distill"}
+    there = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"}
+    assert there <= listed.keys()
+    for group in there:
+        assert listed[group] == {path.stem for path in (CONF / group).glob("*.yaml")}
