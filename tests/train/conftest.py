@@ -6,9 +6,9 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads."""
+    """Tensors this small are slower on several threads; training sets their number anew."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -4,7 +4,6 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +31,8 @@ from kdsweep.train.teachers import WEIGHTS, Found
 from kdsweep.train.workers import Workers, pack, split, stop_workers, unpack, workers
 from tests.train.setting import Quiet, assert_same
 
+# From Python 3.12 on, forking while there are threads warns; the children use one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SIZE = 16
 
 
@@ -70,9 +71,7 @@ def _forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Workers are spawned, which takes seconds to import everything; a fork has it all."""
     context = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-        yield
+    yield
     stop_workers()
 
 
