@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             path.parent.mkdir(parents=True, exist_ok=True)
         arguments["connect_args"] = {"timeout": 60}
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        return _create_storage(url, arguments)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise UserError(
             f"hydra.sweeper.storage={url}: {first_line(error)}; give sqlite:///FILE or "
@@ -107,6 +108,20 @@ def study_name(given: str | None, swept: Sequence[str], content: Mapping[str, An
         return given
     short = "-".join(key.rpartition(".")[2] for key in swept) or "single"
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', short)[:60]}-{store.digest(content)[:8]}"
+
+
+def _create_storage(url: str, arguments: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Processes that start at once all create the tables; the later ones then find them."""
+    from sqlalchemy.exc import DBAPIError
+
+    for _ in range(20):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        except DBAPIError as error:
+            if not re.search("already exists|duplicate|UNIQUE", str(error)):
+                raise
+            time.sleep(0.2)
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
 @contextlib.contextmanager
