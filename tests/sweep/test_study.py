@@ -48,7 +48,7 @@ def die(study: Study, *more: str, record: dict[str, object] | None = None) -> No
         (folder / RECORD).write_text(json.dumps(record))
 
 
-RESULT = {
+RESULT: dict[str, object] = {
     "values": [7.0], "seeds": {}, "run_id": None, "seconds": 1.0, "objectives": ["val_accuracy"],
     "reason": "pruned after epoch 1",
 }  # fmt: skip
