@@ -160,4 +160,18 @@ def typed(config: DictConfig) -> Config:
     from omegaconf import OmegaConf
 
     made: Config = OmegaConf.to_object(config)  # type: ignore[assignment]
+    unknown = _unknown_keys(OmegaConf.to_container(config), made)
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such key; python -m kdsweep --cfg job lists them all")
     return made
+
+
+def _unknown_keys(given: object, known: object, prefix: str = "") -> list[str]:
+    """Keys that were added with + and that no field takes: they would do nothing."""
+    if not dataclasses.is_dataclass(known) or not isinstance(given, dict):
+        return []
+    fields = {field.name for field in dataclasses.fields(known)}
+    found = [f"{prefix}{key}" for key in given if key not in fields]
+    for name in fields & given.keys():
+        found += _unknown_keys(given[name], getattr(known, name), f"{prefix}{name}.")
+    return found
