@@ -15,7 +15,9 @@ from PIL import Image
 
 from kdsweep.cli import main
 from kdsweep.config import ModelConfig
+from kdsweep.errors import KdsweepError
 from kdsweep.models import create_model
+from kdsweep.sweep import callback
 from tests.conftest import Command, Ended
 
 SMOKE = "experiment=smoke"
@@ -182,3 +184,13 @@ def test_a_traceback_only_when_asked_for(command: Command, tmp_path: Path) -> No
     assert whole.status == 1
     assert "Traceback" in whole.err
     assert "UserError: distill.temperature=0.0" in whole.err
+
+
+def test_a_report_that_fails_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(*_: object, **__: object) -> None:
+        raise KdsweepError("the report could not be made")
+
+    monkeypatch.setattr(callback, "report_study", report)
+    short = ("distill=none", "data.train_limit=64", "train.epochs=1", "seed=0,1")
+    line = one_line(run("-m", SMOKE, QUIET, *short), status=1)
+    assert line == "the report could not be made"

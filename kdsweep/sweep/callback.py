@@ -37,7 +37,7 @@ class ReportCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the study's folder, whichever sweeper and launcher filled it."""
-        from kdsweep.cli import typed
+        from kdsweep.cli import Refusal, typed
 
         error = sys.exc_info()[1]
         if error is not None and not opened():
@@ -48,10 +48,13 @@ class ReportCallback(Callback):
         plain = config.copy()
         plain._set_flag("struct", False)
         plain.pop("hydra")
-        if error is None:
-            report_study(typed(plain), folder, adaptive=adaptive)
-        else:
+        if error is not None:
             give_up(typed(plain), folder, error)
+            return
+        try:
+            report_study(typed(plain), folder, adaptive=adaptive)
+        except Exception as problem:  # Hydra would only warn of it
+            raise Refusal(problem) from None
 
 
 def opened() -> dict[str, str]:
