@@ -142,8 +142,9 @@ def make_job(config: DictConfig, hydra: Any) -> Any:
     from kdsweep.jobs import Job
 
     made = typed(config)
-    if hydra.mode == RunMode.MULTIRUN and made.study is None:  # not kdsweep's own sweeper
-        made = dataclasses.replace(made, study=Path(hydra.sweep.dir).name, trial=hydra.job.num)
+    if hydra.mode == RunMode.MULTIRUN and made.trial is None:  # not kdsweep's own sweeper
+        study = made.study or Path(hydra.sweep.dir).name
+        made = dataclasses.replace(made, study=study, trial=hydra.job.num)
     return Job(
         config=made,
         folder=Path(hydra.runtime.output_dir),
