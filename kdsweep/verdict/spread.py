@@ -8,9 +8,10 @@ of all (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3):
     moderated_c = (d0 * pooled + d * s_c^2) / (d0 + d),    d = n - 1.
 
 d0 is what the spread of log s_c^2 over the cells says: infinite where the variances differ no
-more than chance allows, near 0 where they differ wildly. Two departures from Smyth make it hold
-for few seeds, few and correlated cells: d0 is the smallest that the spread leaves plausible at
-90 %, not its best guess, and what chance allows is reduced by the correlation of the variances.
+more than chance allows, near 0 where they differ wildly. Three departures from Smyth make it hold
+for few seeds, few and correlated cells: d0 is the smallest that the spread leaves plausible (its
+lower quartile, not its best guess), what chance allows is reduced by the correlation of the
+variances, and a cell far noisier than the mean keeps its own variance.
 The pooled variance itself is unsure by a Satterthwaite count of degrees of freedom, from an
 unbiased estimate of tr(Sigma)^2 / tr(Sigma^2), since cells that share a baseline seed are not
 independent.
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_PLAUSIBLE = 0.10  # lower tail of the spread's chi-square: caution in borrowing
-_TIE = 0.01  # variances under this quantile of the pooled spread's are ties by chance
+_PLAUSIBLE = 0.25  # lower tail of the spread's chi-square: caution in borrowing
+_TIE = 0.01  # lower tail of a pooled variance's: less is a tie by chance
+_NOISY = 0.10  # upper tail of the same: a noisier cell is taken at its word
 
 
 class Spread(NamedTuple):
@@ -100,7 +102,9 @@ def moderate(z: Array) -> Spread:
     correlation = np.clip(covariance / pooled, 0.0, 1.0)
     # Accuracies are counts over a finite set, so a few seeds can agree to the last image.
     own = np.maximum(own, pooled[..., None] * (chdtri(d, 1.0 - _TIE) / d))
+    noisy = own > pooled[..., None] * (chdtri(d, _NOISY) / d)
     d0 = _prior_df(own, d, correlation)
     weight = np.where(np.isinf(d0), 1.0, d0 / (np.where(np.isinf(d0), 1.0, d0) + d))[..., None]
     moderated = weight * pooled[..., None] + (1.0 - weight) * own
+    moderated = np.where(noisy, np.maximum(own, moderated), moderated)
     return Spread(pooled, moderated, d0 + d, _pooled_df(centred, d), correlation)

@@ -102,6 +102,19 @@ def test_detectable_difference_is_found_even_where_the_limit_is_huge():
     assert stats.nct.sf(400.0, 1, shift) == pytest.approx(0.8, abs=0.03)
 
 
+def test_detectable_difference_counts_both_sides_and_reaches_high_power():
+    shift = detectable(1.0, power=0.5)
+    assert stats.norm.sf(1.0 - shift) + stats.norm.cdf(-1.0 - shift) == pytest.approx(0.5)
+    assert stats.norm.sf(1.0 - shift) < 0.49
+    far = detectable(30.0, power=0.99, own_df=1)
+    assert stats.nct.sf(30.0, 1, far) == pytest.approx(0.99, abs=0.01)
+    assert far > 64
+
+
+def test_full_correlation_is_judged_as_a_little_less():
+    assert exceedance(2.5, cells=9, correlation=1.0) == exceedance(2.5, cells=9, correlation=0.95)
+
+
 def test_expected_maximum():
     assert expected_maximum(1) == pytest.approx(0.0, abs=1e-6)
     assert expected_maximum(2) == pytest.approx(math.pi**-0.5, abs=1e-5)

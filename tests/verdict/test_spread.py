@@ -33,24 +33,27 @@ def test_wildly_unequal_variances_are_left_alone():
     spread = moderate(z)
     own = z.var(axis=1, ddof=1)
     assert spread.own_df < 11  # 9 of its own
-    assert spread.moderated[-1] == pytest.approx(own[-1], rel=0.15)
-    assert spread.moderated[-1] < own[-1]
+    assert spread.moderated[-1] == own[-1]
+    assert spread.moderated[0] < 0.5 * spread.pooled
 
 
 def test_moderated_variances_against_a_scalar_reference():
-    z = draw(6, 5, sd=np.array([1, 1, 1, 2, 3, 4])[:, None])
+    z = draw(6, 5, sd=np.array([1, 1, 1, 2, 3, 4])[:, None]) + draw(1, 5, seed=1)
     spread = moderate(z)
     own = [np.var(row, ddof=1) for row in z]
     pooled = sum(own) / 6
     pairs = [np.cov(z[i], z[j])[0, 1] for i in range(6) for j in range(6) if i != j]
-    correlation = max(0.0, np.mean(pairs) / pooled)
+    correlation = np.mean(pairs) / pooled
+    assert correlation > 0.1
     floor = pooled * stats.chi2.ppf(0.01, 4) / 4
     own = [max(v, floor) for v in own]
-    log_spread = np.var(np.log(own), ddof=1) * 5 / stats.chi2.ppf(0.1, 5)
+    log_spread = np.var(np.log(own), ddof=1) * 5 / stats.chi2.ppf(0.25, 5)
     excess = log_spread - special.polygamma(1, 2) * (1 - correlation**2)
     half = optimize.brentq(lambda y: special.polygamma(1, y) - excess, 1e-3, 1e6)
     d0 = 2 * half
-    expected = [(d0 * pooled + 4 * v) / (d0 + 4) for v in own]
+    noisy = pooled * stats.chi2.ppf(0.9, 4) / 4
+    assert max(own) > noisy > pooled
+    expected = [v if v > noisy else (d0 * pooled + 4 * v) / (d0 + 4) for v in own]
     np.testing.assert_allclose(spread.moderated, expected, rtol=1e-9)
     assert spread.own_df == pytest.approx(d0 + 4)
     assert spread.correlation == pytest.approx(correlation)
@@ -104,7 +107,7 @@ def test_a_chance_tie_gets_no_tiny_variance():
     z = draw(9, 5)
     z[0] = 71.0
     spread = moderate(z)
-    assert spread.moderated[0] > 0.05 * spread.pooled
+    assert spread.moderated[0] > 0.25 * spread.pooled
 
 
 def test_leading_dimensions_are_independent_maps():
