@@ -76,7 +76,7 @@ def with_verdicts(sweep: Sweep, outcome: Outcome) -> Sweep:
     told = [
         cell_sentence(cell.label, judged, outcome)
         for cell, judged in zip(sweep.cells, outcome.cells, strict=True)
-        if judged.low is not None and (len(outcome.cells) <= 6 or judged.verdict in _TELLING)
+        if judged.low is not None and judged.verdict in _TELLING
     ]
     return dataclasses.replace(
         sweep,
