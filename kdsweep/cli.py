@@ -65,12 +65,16 @@ def explain(error: BaseException) -> tuple[str, int]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from kdsweep.messages import hydra_line
+    from kdsweep.messages import hydra_line, option_line
 
     if isinstance(error, KdsweepError):
         return str(error), error.exit_status
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return hydra_line(error), UserError.exit_status
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        line = option_line(sys.argv[1:])
+        if line is not None:
+            return line, UserError.exit_status
     where = f"set {FULL_ERROR}=1 to see where"
     return f"unexpected {type(error).__name__}: {error} ({where})", 1
 

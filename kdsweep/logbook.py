@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from kdsweep.config import Config
 from kdsweep.jobs import RECORD, Job
 from kdsweep.progress import Progress
@@ -36,6 +38,11 @@ def tracker_of(config: Config) -> Tracker:
         tracker.prepare()
         _trackers[key] = tracker
     return _trackers[key]
+
+
+def open_parent(config: Config, study: str, params: Mapping[str, object]) -> None:
+    """Open a study's parent run, with what all of its runs have in common."""
+    opened[study] = tracker_of(config).open_sweep(study, params=params, tags={})
 
 
 class Logbook:
@@ -69,17 +76,16 @@ class Logbook:
         tags = {"kdsweep.role": "student", **self._pair_tags(job.config)}
         if job.config.trial is not None:
             tags["kdsweep.trial"] = str(job.config.trial)
-        params = _params(job.config)
-        name = _job_name(job)
+        name, config = _job_name(job), job.config
         if len(job.seeds) == 1:
-            run = self._open(name, self.parent, params, tags, materials, seed=job.config.seed)
-            return {None: run, job.config.seed: run}
-        trial = self._open(name, self.parent, params, tags, materials, seed=None)
+            run = self._open(name, self.parent, config, tags, materials, seed=config.seed)
+            return {None: run, config.seed: run}
+        trial = self._open(name, self.parent, config, tags, materials, seed=None)
         runs: dict[int | None, str] = {None: trial}
         for seed in job.seeds:
             own = {**tags, "kdsweep.role": "seed"}
             runs[seed] = self._open(
-                f"{name} seed {seed}", trial, params, own, materials, seed=seed
+                f"{name} seed {seed}", trial, config, own, materials, seed=seed
             )
         return runs
 
@@ -91,7 +97,7 @@ class Logbook:
         model = config.pair.teacher if kind == "teacher" else config.pair.student
         self.logged.add(key)
         name = f"{kind} {model.name} seed {seed}"
-        return self._open(name, self.parent, _params(config), tags, materials, seed=seed)
+        return self._open(name, self.parent, config, tags, materials, seed=seed)
 
     def mention(self, found: Found, config: Config, materials: Materials) -> None:
         """Log a network that was found, once in each study, with its curve of old."""
@@ -118,9 +124,6 @@ class Logbook:
             for path in sorted(job.folder.glob(f"*seed{seed}.*")):
                 self.tracker.log_file(runs[seed], path, "checkpoint")
         trial = runs[None]
-        config = job.folder / ".hydra" / "config.yaml"
-        if config.is_file():
-            self.tracker.log_file(trial, config, "config")
         self.tracker.log_file(trial, job.folder / RECORD)
         if len(job.seeds) > 1 and record["values"]:
             self.tracker.log_metrics(trial, {**mean_metrics(record), **record["costs"]})
@@ -145,13 +148,13 @@ class Logbook:
         self,
         name: str,
         parent: str | None,
-        params: Mapping[str, object],
+        config: Config,
         tags: Mapping[str, str],
         materials: Materials,
         *,
         seed: int | None,
     ) -> str:
-        dataset = materials.dataset
+        dataset, params = materials.dataset, _params(config)
         seeded = {} if seed is None else {"kdsweep.seed": str(seed)}
         run = self.tracker.open_run(
             name,
@@ -168,6 +171,7 @@ class Logbook:
             ),
         )
         self.open.append(run)
+        self.tracker.log_text(run, OmegaConf.to_yaml(dataclasses.asdict(config)), "config.yaml")
         return run
 
     @staticmethod

@@ -26,8 +26,27 @@ def hydra_line(error: BaseException) -> str:
     )
 
 
+def option_line(arguments: list[str]) -> str | None:
+    """The line for a choice that is no name (data=null), for which Hydra has a bare ValueError."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from kdsweep.cli import conf_dir
+
+    groups = {p.name: p for p in conf_dir().iterdir() if p.is_dir()}
+    given = [one for one in arguments if "=" in one and not one.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(given):
+        value = override.value()
+        if override.key_or_group in groups and not isinstance(value, (str, list)):
+            folder = groups[override.key_or_group]
+            options = sorted(path.stem for path in folder.glob("*.yaml"))
+            return f"{override.input_line}: allowed is one of {_join(options)}"
+        if not override.key_or_group:
+            return f"{override.input_line}: has no key; write key=value"
+    return None
+
+
 def _unknown_option(text: str) -> str | None:
-    found = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    found = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if found is None:
         return None
     group, option = found.groups()

@@ -21,6 +21,7 @@ from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
 from kdsweep.logbook import Logbook, RunObserver, tracker_of
+from kdsweep.models.weights import load_weights
 from kdsweep.progress import Progress
 from kdsweep.records import Student, make_record
 from kdsweep.train import chain, teachers
@@ -79,6 +80,8 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             needs_teacher = any(loss.needs_teacher for loss in losses.values())
         if needs_teacher:
             chain.check(config, materials, hardware)
+            if config.teacher.checkpoint is not None:
+                load_weights(teacher, config.teacher.checkpoint, option="teacher.checkpoint")
         plans.append(
             Plan(jobs=group, hardware=hardware, materials=materials, needs_teacher=needs_teacher)
         )

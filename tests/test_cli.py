@@ -65,6 +65,9 @@ def left() -> list[str]:
 
 
 ASKED = {
+    "=3": r"=3: has no key; write key=value",
+    "data=": r"data=: no such option; one of cifar10, cifar100, digits, imagefolder",
+    "data=null": r"data=null: allowed is one of cifar10, cifar100, digits, imagefolder",
     "data=cifar11": r"data=cifar11: no such option; did you mean cifar10\?; one of cifar10",
     "dta=digits": r"dta: no such .* did you mean data\?",
     "distill.temprature=3": r"distill.temprature: no such key; did you mean distill.temperature\?",
@@ -127,9 +130,9 @@ def test_a_class_that_is_missing_from_test(run: Run, tmp_path: Path) -> None:
     assert left() == []
 
 
-def checkpoint(path: Path, name: str, classes: int) -> Path:
+def checkpoint(path: Path, name: str, classes: int, width: float = 1.0) -> Path:
     torch.manual_seed(0)
-    model = create_model(ModelConfig(name=name), classes=classes, image_size=32)
+    model = create_model(ModelConfig(name=name, width=width), classes=classes, image_size=32)
     torch.save(model.state_dict(), path)
     return path
 
@@ -137,22 +140,26 @@ def checkpoint(path: Path, name: str, classes: int) -> Path:
 QUIET = "tracking=none"
 
 
-def test_a_teacher_of_another_architecture(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sweep", [(), ("-m", "distill.temperature=1,2")])
+def test_a_teacher_of_another_architecture(
+    run: Run, tmp_path: Path, sweep: tuple[str, ...]
+) -> None:
     path = checkpoint(tmp_path / "teacher.pt", "resnet20", 10)
-    line = one_line(run(SMOKE, QUIET, f"teacher.checkpoint={path}"), status=2)
+    line = one_line(run(SMOKE, f"teacher.checkpoint={path}", *sweep), status=2)
     assert line.startswith(f"teacher.checkpoint={path}: ")
     assert line.endswith("it is of another architecture")
+    assert left() == []
 
 
 def test_a_teacher_of_other_classes(run: Run, tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "teacher.pt", "resnet8", 7)
+    path = checkpoint(tmp_path / "teacher.pt", "cifar_student", 7, width=0.5)
     line = one_line(run(SMOKE, QUIET, f"teacher.checkpoint={path}"), status=2)
     assert line.endswith("the file is for 7 classes, the data has 10")
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m", "distill.temperature=1,2")])
 def test_an_untrained_teacher(run: Run, tmp_path: Path, sweep: tuple[str, ...]) -> None:
-    path = checkpoint(tmp_path / "teacher.pt", "resnet8", 10)
+    path = checkpoint(tmp_path / "teacher.pt", "cifar_student", 10, width=0.5)
     line = one_line(run(SMOKE, QUIET, f"teacher.checkpoint={path}", *sweep), status=2)
     assert "no better than guessing (10.00 %): an untrained teacher can't teach" in line
     assert not [path for path in left() if path.endswith(("result.json", "student-seed0.bits"))]

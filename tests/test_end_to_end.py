@@ -47,7 +47,11 @@ def test_nothing_is_complained_of(sweep: Sweep) -> None:
 
 def test_it_ends_with_a_table_and_the_commands_that_go_on(sweep: Sweep) -> None:
     lines = sweep.ended.out.splitlines()
-    for name in ("resnet8", "cifar_student", *(f"temperature={t}" for t in TEMPERATURES)):
+    for name in (
+        "teacher cifar_student",
+        "baseline cifar_student",
+        *(f"temperature={t}" for t in TEMPERATURES),
+    ):
         assert sum(bool(re.match(rf"{name}( \*)? .*\d\.\d\d", line)) for line in lines) == 1
     best = max(sweep.trials, key=lambda trial: trial.value or 0)
     assert any(
@@ -96,7 +100,7 @@ def test_runs_have_flat_parameters_and_tags_to_filter_by(sweep: Sweep) -> None:
         assert float(params["distill.temperature"]) == temperature
         assert (params["distill.alpha"], params["train.epochs"]) == ("0.7", "2")
         assert params["distill.losses.hinton.weight"] == "1.0"
-        assert tags["kdsweep.pair"] == "resnet8->cifar_student"
+        assert tags["kdsweep.pair"] == "cifar_student->cifar_student"
         assert (tags["kdsweep.loss"], tags["kdsweep.seed"]) == ("hinton", "0")
         assert tags["kdsweep.device"]
         assert tags["kdsweep.git_revision"] == "none"
@@ -137,19 +141,37 @@ def test_runs_have_their_files_and_their_dataset(sweep: Sweep, tmp_path: Path) -
     for run in sweep.runs["student"]:
         there = artefacts(sweep.mlflow, run.info.run_id)
         weights = "checkpoint/student-seed0.safetensors"
-        assert {weights, "config/config.yaml", "result.json"} <= there
+        assert {weights, "config.yaml", "result.json"} <= there
         local = sweep.mlflow.download_artifacts(run.info.run_id, weights, str(tmp_path))
         state = {k: v for k, v in load_file(local).items() if "running" not in k}
         trained = sum(v.numel() for k, v in state.items() if "num_batches" not in k)
         assert trained == run.data.metrics["parameters"]
     for role in ("teacher", "baseline"):
         (run,) = sweep.runs[role]
-        assert "checkpoint/model.safetensors" in artefacts(sweep.mlflow, run.info.run_id)
+        there = artefacts(sweep.mlflow, run.info.run_id)
+        assert {"checkpoint/model.safetensors", "config.yaml"} <= there
     for run in [run for role, found in sweep.runs.items() if role != "sweep" for run in found]:
         assert run.inputs is not None
         (used,) = run.inputs.dataset_inputs
         assert used.dataset.name == "digits"
         assert used.dataset.digest
+
+
+def test_a_run_has_its_resolved_config(sweep: Sweep, tmp_path: Path) -> None:
+    for run in sweep.runs["student"]:
+        path = sweep.mlflow.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+        text = Path(path).read_text()
+        assert "${" not in text
+        temperature = OmegaConf.create(text).distill.temperature
+        assert str(temperature) == run.data.params["distill.temperature"]
+
+
+def test_the_parent_run_says_what_was_searched_and_what_was_not(sweep: Sweep) -> None:
+    (parent,) = sweep.runs["sweep"]
+    searched = ",".join(map(str, TEMPERATURES))
+    assert parent.data.params["search.distill.temperature"] == searched
+    assert parent.data.params["data.name"] == "digits"
+    assert "distill.temperature" not in parent.data.params
 
 
 def test_which_images_are_right_is_kept(sweep: Sweep) -> None:
@@ -201,14 +223,14 @@ def test_one_more_temperature_is_another_study(sweep: Sweep, command: Command) -
     }
     (teacher,) = other.runs["teacher"]
     assert teacher.data.tags["kdsweep.found"] == "true"
-    assert "teacher: resnet8 found" in other.ended.out
+    assert "teacher: cifar_student found" in other.ended.out
 
 
 def test_a_single_experiment(sweep: Sweep, command: Command) -> None:
     alone = command(SMOKE, "distill.temperature=4", cwd=sweep.folder)
     assert (alone.status, alone.err) == (0, "")
-    assert "teacher: resnet8 found" in alone.out
-    assert re.search(r"^cifar_student .*\d\.\d\d", alone.out, re.MULTILINE)
+    assert "teacher: cifar_student found" in alone.out
+    assert re.search(r"^baseline cifar_student .*\d\.\d\d", alone.out, re.MULTILINE)
     (record,) = (sweep.folder / "mlruns" / "hydra" / "runs").rglob("result.json")
     loaded = json.loads(record.read_text())
     assert (loaded["state"], loaded["trial"], loaded["study"]) == ("complete", None, None)

@@ -168,7 +168,7 @@ def test_the_wheel_trains_elsewhere_and_without_mlflow(
         env={"PYTHONPATH": os.pathsep.join([str(blocked), str(installed)])},
     )
     assert (trained.status, trained.err) == (0, "")
-    assert re.search(r"^cifar_student .*\d\.\d\d", trained.out, re.MULTILINE)
+    assert re.search(r"^baseline cifar_student .*\d\.\d\d", trained.out, re.MULTILINE)
     assert not [path for path in folder.rglob("*") if "mlflow" in path.name]
     assert "mlflow" not in trained.out
 

@@ -88,7 +88,9 @@ def outcome(row: Row) -> str:
 
 
 def label(row: Row) -> str:
-    """The row's name, the best one's with its asterisk."""
+    """The row's name: networks with their role, the best cell with its asterisk."""
+    if row.role in ("teacher", "baseline"):
+        return f"{row.role} {row.label}"
     return f"{row.label} *" if row.role == "best" else row.label
 
 

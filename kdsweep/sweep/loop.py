@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import logging
 import time
 import warnings
@@ -13,24 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import (
-    OptunaSweeperImpl,
-    create_params_from_overrides,
-)
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from omegaconf import OmegaConf, open_dict, read_write
 from optuna.trial import Trial, TrialState
 
 from kdsweep import store
 from kdsweep.cli import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
-from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.compose import Composer
 from kdsweep.sweep.launcher import FusedLauncher, check
 from kdsweep.sweep.pruning import create_pruner
+from kdsweep.sweep.space import Space, allows
+from kdsweep.sweep.telling import SETTLED, read_record, tell, tell_record
 
 if TYPE_CHECKING:
     from kdsweep.sweep.sweeper import KdsweepSweeper
@@ -56,13 +51,7 @@ class SweepLoop:
         self.context = sweeper.hydra_context
         self.config = sweeper.config
         self.options = sweeper.options
-        params = self.options.get("params") or {}
-        given = [f"{key}={value}" for key, value in params.items()]
-        distributions, fixed, plain = create_params_from_overrides([*given, *arguments])
-        self.distributions: dict[str, BaseDistribution] = {
-            key: value for key, value in distributions.items() if key not in fixed
-        }
-        self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
+        self.space = Space(dict(self.options.get("params") or {}), arguments)
         self.sampler = _instantiate(self.options["sampler"])
         self.grid = (
             isinstance(self.sampler, functools.partial)
@@ -84,13 +73,14 @@ class SweepLoop:
                 "hydra.sweeper.custom_search_space: allowed is null; name the space in "
                 "hydra.sweeper.params, or take the official sweeper (hydra/sweeper=optuna)"
             )
-        cells = self._cells() if self.grid else []
+        cells = self.space.cells() if self.grid else []
         self._check(cells)
         study = self._open()
         self._recover(study)
         self._close_dangling(study)
         self._enqueue(study, cells)
         self._announce(study, cells)
+        self._open_parent(study)
         started = time.monotonic()
         timeout = self.options["timeout"]
         while batch := self._next_batch(study):
@@ -101,75 +91,23 @@ class SweepLoop:
                 break
         self._conclude(study)
 
-    def _cells(self) -> list[dict[str, Any]]:
-        choices = {}
-        for key, distribution in self.distributions.items():
-            try:
-                choices[key] = list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
-            except ValueError as error:
-                raise UserError(
-                    f"{key}: an interval has no exact grid; give a list (1,2,3), a range with a "
-                    "step, or choose a sampler (search=tpe)"
-                ) from error
-        return [
-            dict(zip(choices, point, strict=True))
-            for point in itertools.product(*choices.values())
-        ]
-
     def _check(self, cells: Sequence[dict[str, Any]]) -> None:
         """Compose and check every cell, or the corners of a continuous space, before the first."""
-        points = list(cells) or self._corners()
+        points = list(cells) or self.space.corners()
         composer = Composer(self.context, self.config)
         if isinstance(self.launcher, FusedLauncher):
             self.launcher.composer = composer
-        configs = [composer.job(self._overrides(point), i) for i, point in enumerate(points)]
+        configs = [composer.job(self.space.overrides(point), i) for i, point in enumerate(points)]
         check(configs)
         plain = configs[0].copy()
         with open_dict(plain):
             plain.pop("hydra")
         self.typed = typed(plain)
-        self.content = self._content(plain)
-
-    def _corners(self) -> list[dict[str, Any]]:
-        ends = {}
-        for key, distribution in self.distributions.items():
-            if isinstance(distribution, CategoricalDistribution):
-                ends[key] = list(distribution.choices)
-            else:
-                assert isinstance(
-                    distribution,
-                    optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution,
-                )
-                ends[key] = [distribution.low, distribution.high]
-        longest = max(map(len, ends.values()), default=1)
-        return [
-            {key: values[min(i, len(values) - 1)] for key, values in ends.items()}
-            for i in range(longest)
-        ]
-
-    def _content(self, config: DictConfig) -> dict[str, Any]:
-        """What names the study: the space, and everything that is not swept."""
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        for key in ("study", "trial", "tracking", "root", "storage"):
-            del plain[key]
-        groups = [key for key in self.distributions if "." not in key and key not in plain]
-        for key in self.distributions:
-            at = plain
-            *path, last = key.lstrip("+").split(".")
-            for part in path:
-                at = at.get(part, {}) if isinstance(at, dict) else {}
-            if isinstance(at, dict):
-                at.pop(last, None)
-        space = {
-            key: optuna.distributions.distribution_to_json(value)
-            for key, value in self.distributions.items()
-        }
-        sampler = OmegaConf.to_container(self.config.hydra.sweeper.sampler, resolve=True)
-        return {"fixed": plain, "space": space, "groups": groups, "sampler": sampler}
+        self.content = self.space.content(plain, self.config.hydra.sweeper.sampler)
 
     def _open(self) -> optuna.Study:
         given = self.config.study or self.options["study_name"]
-        name = studies.study_name(given, list(self.distributions), self.content)
+        name = studies.study_name(given, list(self.space.distributions), self.content)
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
         directions = self._directions()
@@ -218,10 +156,10 @@ class SweepLoop:
         again = 0
         with studies.exclusive(study):
             for frozen in studies.lost_trials(study):
-                record = _read(folder / str(frozen.number) / RECORD)
-                if record.get("state") in ("complete", "pruned"):
+                record = read_record(folder / str(frozen.number))
+                if record.get("state") in SETTLED:
                     trial = Trial(study, frozen._trial_id)
-                    self._keep(study, trial, record, record["values"])
+                    tell_record(study, trial, record, record["values"])
                 else:
                     retries = self.options["max_retries"]
                     again += studies.fail_lost(study, frozen, max_retries=retries)
@@ -236,35 +174,17 @@ class SweepLoop:
 
             tracker_of(self.typed).close_dangling(study.study_name)
 
-    @staticmethod
-    def _keep(
-        study: optuna.Study, trial: Trial, record: dict[str, Any], values: list[float]
-    ) -> None:
-        """Tell of a trial that is complete or, by its record, pruned."""
-        attributes = _attributes(record)
-        if record.get("state") == "pruned":
-            attributes[studies.REASON] = record["reason"]
-            studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
-        else:
-            studies.tell(
-                study,
-                trial,
-                state=TrialState.COMPLETE,
-                values=values,
-                attributes=attributes,
-            )
-
     def _enqueue(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         points = [dict(point) for point in self.options["enqueue"] or []]
         for point in points:
-            unknown = point.keys() ^ self.distributions.keys()
+            unknown = point.keys() ^ self.space.distributions.keys()
             if unknown:
                 raise UserError(
                     f"hydra.sweeper.enqueue: {', '.join(sorted(unknown))} is in the point or in "
                     "the search space but not in both"
                 )
             for key, value in point.items():
-                if not _allows(self.distributions[key], value):
+                if not allows(self.space.distributions[key], value):
                     raise UserError(
                         f"hydra.sweeper.enqueue: {key}={value} is not in the search space"
                     )
@@ -274,7 +194,7 @@ class SweepLoop:
     def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         wanted = len(cells) if self.grid else self.options["n_trials"]
         done = self._settled(study)
-        space = ", ".join(self.distributions) or "nothing"
+        space = ", ".join(self.space.distributions) or "nothing"
         if done >= wanted:
             log.info("study %s: all %d trials are finished", study.study_name, wanted)
         else:
@@ -285,6 +205,15 @@ class SweepLoop:
                 wanted - done,
                 wanted,
             )
+
+    def _open_parent(self, study: optuna.Study) -> None:
+        """Say in the parent run what is searched, and what all trials have in common."""
+        if self.typed.tracking.backend == "none":
+            return
+        from kdsweep.logbook import open_parent
+
+        params = {**self.content["fixed"], "search": self.space.describe()}
+        open_parent(self.typed, study.study_name, params)
 
     def _next_batch(self, study: optuna.Study) -> list[Trial]:
         batch = self._draw(study)
@@ -297,13 +226,13 @@ class SweepLoop:
         batch: list[Trial] = []
         with studies.exclusive(study):
             while len(batch) < size:
-                trial = studies.claim(study, self.distributions)
+                trial = studies.claim(study, self.space.distributions)
                 if trial is None:
                     running = studies.count(study, (TrialState.RUNNING,))
                     begun = self._settled(study) + self.unsettled + running
                     if self.grid or begun >= self.options["n_trials"]:
                         break
-                    trial = studies.ask(study, self.distributions, self._sampler)
+                    trial = studies.ask(study, self.space.distributions, self._sampler)
                 batch.append(trial)
         return batch
 
@@ -322,13 +251,10 @@ class SweepLoop:
         on_gpu = device != "cpu" and torch.cuda.is_available()
         return BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
 
-    def _overrides(self, point: dict[str, Any]) -> list[str]:
-        return [*(f"{key}={value}" for key, value in point.items()), *self.fixed]
-
     def _train(self, study: optuna.Study, batch: list[Trial]) -> None:
         name = study.study_name
         jobs = [
-            (*self._overrides(trial.params), f"study={name}", f"trial={trial.number}")
+            (*self.space.overrides(trial.params), f"study={name}", f"trial={trial.number}")
             for trial in batch
         ]
         try:
@@ -338,7 +264,10 @@ class SweepLoop:
             studies.release(study, batch, reason)
             raise
         for trial, result in zip(batch, returns, strict=True):
-            self._tell(study, trial, result)
+            final = tell(study, trial, result)
+            if final is not None:
+                self.failures += 1
+                self.unsettled += not final
 
     def _launch(self, jobs: list[tuple[str, ...]], numbers: list[int]) -> list[JobReturn]:
         if isinstance(self.launcher, FusedLauncher):
@@ -352,27 +281,6 @@ class SweepLoop:
                 [jobs[i] for i in part], initial_job_idx=numbers[part[0]]
             )
         return returns
-
-    def _tell(self, study: optuna.Study, trial: Trial, result: JobReturn) -> None:
-        record = self._record(result)
-        value = result._return_value  # the property would print what is told below
-        if result.status == JobStatus.COMPLETED or record.get("state") == "pruned":
-            values = list(value) if isinstance(value, (list, tuple)) else [value]
-            self._keep(study, trial, record, values)
-            return
-        reason = str(value) if isinstance(value, KdsweepError) else repr(value)
-        attributes = _attributes(record)
-        attributes[studies.REASON] = record.get("reason") or reason
-        attributes[studies.FINAL] = isinstance(value, TrainingError)
-        self.failures += 1
-        self.unsettled += not attributes[studies.FINAL]
-        studies.tell(study, trial, state=TrialState.FAIL, attributes=attributes)
-        log.error("trial %d failed: %s", trial.number, attributes[studies.REASON])
-
-    def _record(self, result: JobReturn) -> dict[str, Any]:
-        if result.hydra_cfg is None:
-            return {}
-        return _read(Path(result.hydra_cfg.hydra.runtime.output_dir) / RECORD)
 
     def _count_failures(self, batch: int) -> None:
         """Stop where more trials have failed than the user puts up with."""
@@ -426,34 +334,3 @@ def _instantiate(config: Any) -> Any:
             config,
             _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
         )
-
-
-def _allows(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        return False
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
-
-
-def _attributes(record: dict[str, Any]) -> dict[str, Any]:
-    """What the study keeps of a record, beside the value."""
-    if not record:
-        return {}
-    seeds = record["seeds"]
-    return {
-        "seeds": {seed: kept["metrics"] for seed, kept in seeds.items()},
-        "baseline": {
-            seed: kept["baseline"]["metrics"] for seed, kept in seeds.items() if kept["baseline"]
-        },
-        "mlflow_run_id": record["run_id"],
-        "mlflow_seed_run_ids": {seed: kept["run_id"] for seed, kept in seeds.items()},
-        "seconds": record["seconds"],
-        "objectives": record["objectives"],
-    }

@@ -25,7 +25,7 @@ from kdsweep.distill.ensemble import (
 from kdsweep.distill.schedules import scheduled
 from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
 from kdsweep.errors import UserError
-from kdsweep.models import create_model
+from kdsweep.models import ImageClassifier, create_model
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Observer, TeacherOutputs, Trained, train
 from kdsweep.train.materials import Materials, prepare_materials
@@ -105,7 +105,7 @@ def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
     return 1 if alone else None
 
 
-def build_student(group: Group, materials: Materials) -> nn.Module:
+def build_student(group: Group, materials: Materials) -> ImageClassifier:
     """A freshly initialised network of the kind that this group trains."""
     config = group.config
     model = config.pair.student if group.student == "student" else config.teaching

@@ -59,11 +59,7 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"train.device={config.device}: this machine has no usable GPU; use train.device=cpu"
-        )
+    device = _device(name)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "float32"
@@ -83,6 +79,18 @@ def choose_hardware(config: TrainConfig) -> Hardware:
         grouped=config.fuse == "grouped" or (config.fuse == "auto" and on_gpu),
         workers=config.threads or usable_cores() if _wants_workers(config, on_gpu) else 1,
     )
+
+
+def _device(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"train.device={name}: this machine has no usable GPU; use train.device=cpu"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"train.device={name}: allowed is cuda:0 to cuda:{last} here")
+    return device
 
 
 def _wants_workers(config: TrainConfig, on_gpu: bool) -> bool:

@@ -85,8 +85,16 @@ def test_the_header_names_units() -> None:
 
 def test_each_row_is_one_line_in_sweep_order_with_the_best_marked() -> None:
     lines = on_terminal(judged(), 140).splitlines()
-    labels = [line[:18].strip() for line in lines[5:12]]
-    assert labels == ["teacher", "baseline student", "", "T=1", "T=2 *", "T=3", "T=4"]
+    labels = [line[:26].strip() for line in lines[5:12]]
+    assert labels == [
+        "teacher teacher",
+        "baseline baseline student",
+        "",
+        "T=1",
+        "T=2 *",
+        "T=3",
+        "T=4",
+    ]
     assert "positive" in lines[9]
     assert "failed" in lines[10]
 

@@ -1,0 +1,119 @@
+"""The space of a sweep: what is searched, its cells or corners, and what names the study."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from hydra_plugins.hydra_optuna_sweeper._impl import (
+    OptunaSweeperImpl,
+    create_params_from_overrides,
+)
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from kdsweep.errors import UserError
+
+
+class Space:
+    """What the command line and ``hydra.sweeper.params`` search, and what they hold fixed.
+
+    Args:
+        params: of the sweeper's configuration, by key.
+        arguments: the task overrides of the command line, which win.
+    """
+
+    def __init__(self, params: dict[str, Any], arguments: list[str]) -> None:
+        given = [f"{key}={value}" for key, value in params.items()]
+        distributions, fixed, plain = create_params_from_overrides([*given, *arguments])
+        self.distributions: dict[str, BaseDistribution] = {
+            key: value for key, value in distributions.items() if key not in fixed
+        }
+        self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Every point of a grid.
+
+        Raises:
+            UserError: an interval, which has no exact grid.
+        """
+        choices = {}
+        for key, distribution in self.distributions.items():
+            try:
+                choices[key] = list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+            except ValueError as error:
+                raise UserError(
+                    f"{key}: an interval has no exact grid; give a list (1,2,3), a range with a "
+                    "step, or choose a sampler (search=tpe)"
+                ) from error
+        return [
+            dict(zip(choices, point, strict=True))
+            for point in itertools.product(*choices.values())
+        ]
+
+    def corners(self) -> list[dict[str, Any]]:
+        """Points that take every choice and both ends of every interval at least once."""
+        ends = {}
+        for key, distribution in self.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                ends[key] = list(distribution.choices)
+            else:
+                assert isinstance(distribution, IntDistribution | FloatDistribution)
+                ends[key] = [distribution.low, distribution.high]
+        longest = max(map(len, ends.values()), default=1)
+        return [
+            {key: values[min(i, len(values) - 1)] for key, values in ends.items()}
+            for i in range(longest)
+        ]
+
+    def overrides(self, point: dict[str, Any]) -> list[str]:
+        """The job of a point as Hydra's overrides."""
+        return [*(f"{key}={value}" for key, value in point.items()), *self.fixed]
+
+    def describe(self) -> dict[str, str]:
+        """Each searched key with its choices, or its interval in the words of the command line."""
+        told = {}
+        for key, distribution in self.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                told[key] = ",".join(map(str, distribution.choices))
+            else:
+                assert isinstance(distribution, IntDistribution | FloatDistribution)
+                scale = ", log" if distribution.log else ""
+                step = "" if distribution.step is None else f", step {distribution.step}"
+                told[key] = f"{distribution.low} to {distribution.high}{step}{scale}"
+        return told
+
+    def content(self, config: DictConfig, sampler: DictConfig) -> dict[str, Any]:
+        """What names a study: the space, the sampler, and everything that is not swept."""
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        for key in ("study", "trial", "tracking", "root", "storage"):
+            del plain[key]
+        groups = [key for key in self.distributions if "." not in key and key not in plain]
+        for key in self.distributions:
+            at = plain
+            *path, last = key.lstrip("+").split(".")
+            for part in path:
+                at = at.get(part, {}) if isinstance(at, dict) else {}
+            if isinstance(at, dict):
+                at.pop(last, None)
+        space = {key: distribution_to_json(value) for key, value in self.distributions.items()}
+        return {
+            "fixed": plain,
+            "space": space,
+            "groups": groups,
+            "sampler": OmegaConf.to_container(sampler, resolve=True),
+        }
+
+
+def allows(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether the value lies in the distribution."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
