@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,8 +98,8 @@ class LogitBank:
     def prepare(self, index: Tensor, view: Tensor) -> None:
         """Compute what is missing of the pairs [S, n] that the next epoch will ask for.
 
-        Processes that fill at once start at different places and look again before each batch,
-        so they share the work without waiting for one another.
+        Processes that fill at once go through the batches in orders of their own and look again
+        before each, so they share the work without waiting for one another.
         """
         i, v = index.flatten().cpu().numpy(), view.flatten().cpu().numpy()
         missing = self.filled[i, v] == 0
@@ -106,9 +107,9 @@ class LogitBank:
             pairs = np.unique(np.stack([i[missing], v[missing]], 1), axis=0)
             if self.on_fill is not None:
                 self.on_fill(len(pairs))
-            starts = range(0, len(pairs), FILL_BATCH)
-            first = os.getpid() % len(starts)
-            for start in (*starts[first:], *starts[:first]):
+            starts = list(range(0, len(pairs), FILL_BATCH))
+            random.Random(os.getpid()).shuffle(starts)
+            for start in starts:
                 batch = pairs[start : start + FILL_BATCH]
                 batch = batch[self.filled[batch[:, 0], batch[:, 1]] == 0]
                 if len(batch):

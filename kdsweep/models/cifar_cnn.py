@@ -66,10 +66,16 @@ class CifarTeacher(ImageClassifier):
         return logits
 
 
+def _conv_bn_pool_relu(channels_in: int, channels_out: int) -> list[nn.Module]:
+    """The same function as with the pool last, and a quarter of the memory traffic in the ReLU."""
+    convolution, norm, relu = _conv_bn_relu(channels_in, channels_out)
+    return [convolution, norm, nn.MaxPool2d(2), relu]
+
+
 class CifarStudent(ImageClassifier):
     """Four 3 x 3 convolutions of 16 to 128 channels, and two linear layers with dropout.
 
-    Images of 32 x 32 leave the blocks at 32 x 32, 16 x 16, 8 x 8 and 4 x 4.
+    Images of 32 x 32 leave the blocks at 16 x 16, 8 x 8, 4 x 4 and 4 x 4.
     106,826 parameters at width 1 and 10 classes.
     """
 
@@ -80,11 +86,10 @@ class CifarStudent(ImageClassifier):
         super().__init__()
         widths = [scaled(channels, width) for channels in (16, 32, 64, 128)]
         hidden = scaled(64, width)
-        self.block1 = nn.Sequential(*_conv_bn_relu(3, widths[0]))
-        self.block2 = nn.Sequential(*_conv_bn_relu(widths[0], widths[1]))
-        self.block3 = nn.Sequential(*_conv_bn_relu(widths[1], widths[2]))
+        self.block1 = nn.Sequential(*_conv_bn_pool_relu(3, widths[0]))
+        self.block2 = nn.Sequential(*_conv_bn_pool_relu(widths[0], widths[1]))
+        self.block3 = nn.Sequential(*_conv_bn_pool_relu(widths[1], widths[2]))
         self.block4 = nn.Sequential(*_conv_bn_relu(widths[2], widths[3]))
-        self.max_pool = nn.MaxPool2d(2)
         self.mean_pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.dropout1 = nn.Dropout(0.5)
@@ -95,10 +100,8 @@ class CifarStudent(ImageClassifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""
-        maps = self.max_pool(self.block1(images))
-        maps = self.max_pool(self.block2(maps))
-        maps = self.max_pool(self.block3(maps))
-        pooled = self.flatten(self.mean_pool(self.block4(maps)))
+        maps = self.block4(self.block3(self.block2(self.block1(images))))
+        pooled = self.flatten(self.mean_pool(maps))
         hidden = self.relu(self.fc1(self.dropout1(pooled)))
         logits: Tensor = self.fc2(self.dropout2(hidden))
         return logits

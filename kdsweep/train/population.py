@@ -171,7 +171,8 @@ class Chunk:
         Returns:
             The students' outputs [n, B, ...] and the teacher's, each behind its adapters.
         """
-        self.network.train(train)
+        if self.network.training != train:
+            self.network.train(train)
         self.clock.seeds = self.seeds
         self.clock.step = step
         features = {} if teacher is None else teacher.features
@@ -179,6 +180,7 @@ class Chunk:
             self.network,
             self.state,
             (self._fold(images), {tap: self._fold(value) for tap, value in features.items()}),
+            tie_weights=False,  # looking for shared parameters takes time in every step
         )
         student = Outputs(
             logits=at_least_float32(self._unfold(logits)),

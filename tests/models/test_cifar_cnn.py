@@ -52,13 +52,30 @@ def test_the_student_is_that_of_system_1():
     names = [*model.stages, "fc1", "fc2"]
     shapes = tap(model, names, torch.zeros(2, 3, 32, 32))
     assert [tuple(output.shape[1:]) for output, _ in shapes.values()] == [
-        (16, 32, 32),
-        (32, 16, 16),
-        (64, 8, 8),
+        (16, 16, 16),
+        (32, 8, 8),
+        (64, 4, 4),
         (128, 4, 4),
         (64,),
         (10,),
     ]
+
+
+def test_pooling_before_the_relu_is_system_1s_block_to_the_last_bit():
+    torch.manual_seed(0)
+    block = CifarStudent(classes=10).block1
+    convolution, norm, pool, relu = block
+    images = torch.randn(8, 3, 32, 32)
+    cotangent = torch.randn(8, 16, 16, 16)
+    ours = block(images)
+    published = pool(relu(norm(convolution(images))))
+    assert torch.equal(ours, published)
+    for one, other in zip(
+        torch.autograd.grad(ours, block.parameters(), cotangent),
+        torch.autograd.grad(published, block.parameters(), cotangent),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
 
 
 def test_the_students_dropouts_come_before_its_two_linear_layers():
