@@ -202,10 +202,11 @@ def _bank_seconds(config: Config, teacher: Found, precision: str, steps: int) ->
     """Seconds to fill one (image, view) pair of a fresh bank, all cores at work."""
     import shutil
 
-    shutil.rmtree(Path(config.root) / "store" / "bank", ignore_errors=True)
     one = dataclasses.replace(config.train, precision=precision, epochs=1)
     group = Group(config=dataclasses.replace(config, train=one), teacher=teacher)
     hardware = choose_hardware(one)
+    _epoch_seconds(group, hardware)  # starts the workers
+    shutil.rmtree(Path(config.root) / "store" / "bank", ignore_errors=True)
     cold = _epoch_seconds(group, hardware)
     warm = _epoch_seconds(group, hardware)
     return max(cold - warm, 0.0) / (steps * config.train.batch_size)

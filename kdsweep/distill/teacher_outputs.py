@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from kdsweep.data import Views
     from kdsweep.train.hardware import Hardware
 
-FILL_BATCH = 512  # images in one forward pass that fills the bank
+FILL_BATCH = 512  # images in one forward pass that fills the bank, on a GPU
+FILL_BATCH_ON_CPU = 128  # smaller ones are shared more evenly between processes
 
 
 class LiveTeacher:
@@ -107,10 +108,12 @@ class LogitBank:
             pairs = np.unique(np.stack([i[missing], v[missing]], 1), axis=0)
             if self.on_fill is not None:
                 self.on_fill(len(pairs))
-            starts = list(range(0, len(pairs), FILL_BATCH))
+            on_cpu = self.hardware.device.type == "cpu"
+            size = FILL_BATCH_ON_CPU if on_cpu else FILL_BATCH
+            starts = list(range(0, len(pairs), size))
             random.Random(os.getpid()).shuffle(starts)
             for start in starts:
-                batch = pairs[start : start + FILL_BATCH]
+                batch = pairs[start : start + size]
                 batch = batch[self.filled[batch[:, 0], batch[:, 1]] == 0]
                 if len(batch):
                     self._fill(batch)

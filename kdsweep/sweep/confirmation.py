@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def confirm_study(
         UserError: no such study, or it has been confirmed and ``again`` is false.
         TrainingError: a finalist could not be trained with every seed.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     folder = root / "confirmations" / name
     selection = _selection(name, storage, folder, root=root, top=top, seeds=seeds, again=again)
     jobs = [_job(finalist, selection, folder) for finalist in selection["finalists"]]

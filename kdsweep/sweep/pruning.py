@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -29,7 +30,9 @@ def create_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePrune
             reduction_factor=config.reduction_factor,
         )
     if config.name == "wilcoxon":
-        return optuna.pruners.WilcoxonPruner(p_threshold=config.p_threshold)
+        with warnings.catch_warnings():  # the user has chosen it by name
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.pruners.WilcoxonPruner(p_threshold=config.p_threshold)
     assert config.name == "none", config.name
     return optuna.pruners.NopPruner()
 

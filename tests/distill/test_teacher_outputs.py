@@ -134,7 +134,7 @@ def test_a_second_process_finds_what_the_first_computed(tmp_path: Path) -> None:
 def test_the_last_batch_of_an_epoch_is_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher_outputs, "FILL_BATCH", 7)
+    monkeypatch.setattr(teacher_outputs, "FILL_BATCH_ON_CPU", 7)
     for pid in range(4):  # where a process starts depends on its number
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
         bank = make_bank(tmp_path / str(pid))
@@ -151,7 +151,7 @@ def test_what_others_fill_meanwhile_is_not_computed_again(
                 make_bank(tmp_path).prepare(*epoch_of(0))
             return super().forward(images)
 
-    monkeypatch.setattr(teacher_outputs, "FILL_BATCH", 7)
+    monkeypatch.setattr(teacher_outputs, "FILL_BATCH_ON_CPU", 7)
     teacher = Interrupted()
     bank = make_bank(tmp_path, teacher)
     bank.prepare(*epoch_of(0))
@@ -173,7 +173,7 @@ class Filler:
 
     def run(self, folder: Path, fail_after: int | None, answer: Connection) -> None:
         torch.set_num_threads(1)
-        teacher_outputs.FILL_BATCH = 20  # of 540 pairs
+        teacher_outputs.FILL_BATCH_ON_CPU = 20  # of 540 pairs
         teacher = Teacher(fail_after=fail_after)
         bank = make_bank(folder, teacher)
         self.ready.set()
