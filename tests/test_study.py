@@ -192,7 +192,7 @@ def test_test_is_opened_by_the_confirmation_alone(sweep: Sweep, confirmed: dict[
         assert len(cell["test_accuracy"]) == 3
         assert all(math.isfinite(value) for value in cell["test_accuracy"])
         gain = fmean(cell["test_accuracy"]) - fmean(confirmed["verdict"]["baseline_test_accuracy"])
-        assert cell["estimate"] == pytest.approx(gain)
+        assert cell["difference"] == pytest.approx(gain)
     assert "Verdict: 2 cells" in confirmed["out"]
 
 
@@ -205,12 +205,18 @@ def test_a_study_is_confirmed_once(
     assert "again=true" in again.err
 
 
-def interrupt(folder: Path, times: int) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both interrupted sweeps run: the second finds the teacher and the baseline."""
+    return tmp_path_factory.mktemp("interrupted")
+
+
+def interrupt(folder: Path, study: str, times: int) -> subprocess.Popen[str]:
     """Start a long sweep and send SIGINT once students train; what it said is read to its end."""
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "kdsweep", "-m", "experiment=smoke", "study=long",
-            "data.train_limit=64", "train.epochs=150", "teacher.epochs=150",
+            sys.executable, "-m", "kdsweep", "-m", "experiment=smoke", f"study={study}",
+            "data.train_limit=64", "train.epochs=100", "teacher.epochs=100",
             "distill.temperature=1,2,3",
         ],
         cwd=folder,
@@ -230,14 +236,14 @@ def interrupt(folder: Path, times: int) -> subprocess.Popen[str]:
     return process
 
 
-def test_ctrl_c_closes_all_runs_and_the_same_command_would_continue(tmp_path: Path) -> None:
-    process = interrupt(tmp_path, times=1)
+def test_ctrl_c_closes_all_runs_and_the_same_command_would_continue(folder: Path) -> None:
+    process = interrupt(folder, "once", times=1)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "the same command continues study long" in said
-    sweep = Sweep(tmp_path, None)  # type: ignore[arg-type]
-    study = optuna.load_study(study_name="long", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")
+    assert "the same command continues study once" in said
+    sweep = Sweep(folder, None)  # type: ignore[arg-type]
+    study = optuna.load_study(study_name="once", storage=f"sqlite:///{folder}/mlruns/optuna.db")
     states = [trial.state for trial in study.get_trials()]
     assert TrialState.RUNNING not in states
     assert states.count(TrialState.WAITING) == 3
@@ -252,8 +258,8 @@ def test_ctrl_c_closes_all_runs_and_the_same_command_would_continue(tmp_path: Pa
     assert "KILLED" in by_role["run"]
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    process = interrupt(tmp_path, times=3)
+def test_a_second_ctrl_c_stops_at_once(folder: Path) -> None:
+    process = interrupt(folder, "twice", times=3)
     started = time.monotonic()
     said, _ = process.communicate(timeout=30)
     assert process.returncode != 0
