@@ -21,6 +21,7 @@ class Student:
 
     trained: Trained
     metrics: Mapping[str, float]
+    per_class: Mapping[str, float]  # percent right of each class's judged images
     run_id: str | None
     baseline: Found | None
 
@@ -79,9 +80,6 @@ def _mean(
 ) -> float:
     if name in costs:
         return costs[name]
-    if name == "efficiency":
-        accuracy = statistics.fmean(s.metrics[f"{prefix}_accuracy"] for s in students)
-        return accuracy / (costs["size_mib"] * costs["latency_ms_p50"])
     try:
         return statistics.fmean(s.metrics[name] for s in students)
     except KeyError as error:
@@ -99,6 +97,7 @@ def _seed(student: Student) -> dict[str, Any]:
         "seconds": trained.seconds,
         "run_id": student.run_id,
         "metrics": dict(student.metrics),
+        "per_class": dict(student.per_class),
         "history": trained.history,
         "baseline": None if student.baseline is None else _network(student.baseline),
     }
@@ -110,5 +109,6 @@ def _network(found: Found) -> dict[str, Any]:
         "name": found.meta["name"],
         "seed": found.meta["seed"],
         "metrics": found.metrics,
+        "per_class": found.meta["per_class"],
         "costs": found.meta["costs"],
     }

@@ -19,6 +19,7 @@ from torch import Tensor
 from kdsweep import store
 from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.evaluate import compression
 from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
 from kdsweep.logbook import Logbook, RunObserver, tracker_of
 from kdsweep.models.weights import load_weights
@@ -163,6 +164,7 @@ class Runner:
             if found is None:
                 found = self._train_link(link, teacher)
             else:
+                found = self._timed(found, link.config)
                 self.book.mention(found, link.config, plan.materials)
                 log.info("%s: %s", link.kind, _describe(found))
         teachers.refuse_untrained(found)
@@ -181,8 +183,8 @@ class Runner:
                 if there is None:
                     missing[key] = (job, seed)
                 else:
-                    found[key] = there
-                    self.book.mention(there, _baseline_config(job.config), plan.materials)
+                    found[key] = self._timed(there, _baseline_config(job.config))
+                    self.book.mention(found[key], _baseline_config(job.config), plan.materials)
             if found:
                 log.info("baselines: %d found", len(found))
             if missing:
@@ -301,6 +303,8 @@ class Runner:
         baselines: dict[str, Found],
     ) -> Outcome:
         students = []
+        costs = self._costs("student", self.plan.config)
+        prefix = self.plan.materials.judged.prefix
         for seed in job.seeds:
             baseline = baselines.get(self._baseline_key(job, seed))
             if job.is_baseline:
@@ -312,7 +316,13 @@ class Runner:
                 metrics = teachers.student_metrics(trained, self.plan.materials, teacher, baseline)
             metrics = {**metrics, **self._test_metrics(trained, baseline)}
             students.append(
-                Student(trained=trained, metrics=metrics, run_id=runs[seed], baseline=baseline)
+                Student(
+                    trained=trained,
+                    metrics=teachers.with_efficiency(metrics, costs, prefix),
+                    per_class=teachers.per_class(trained.logits, self.plan.materials),
+                    run_id=runs[seed],
+                    baseline=baseline,
+                )
             )
             teachers.save_student(job.folder, trained, self.plan.materials)
         record = make_record(
@@ -320,7 +330,7 @@ class Runner:
             students,
             judged=self.plan.materials.judged.name,
             teacher=teacher,
-            costs=self._costs("student", self.plan.config),
+            costs=costs if teacher is None else costs | compression(teacher.meta["costs"], costs),
             run_id=runs[None],
         )
         store.write_json(job.folder / RECORD, record)
@@ -346,6 +356,14 @@ class Runner:
             metrics["test_baseline_accuracy"] = theirs["test_accuracy"]
             metrics["test_delta_vs_baseline"] = metrics["test_accuracy"] - theirs["test_accuracy"]
         return metrics
+
+    def _timed(self, found: Found, config: Config) -> Found:
+        """A stored network with its latency, where that is asked for and was not before."""
+        if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
+            return found
+        return dataclasses.replace(
+            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
+        )
 
     def _costs(self, kind: str, config: Config) -> dict[str, float]:
         plan = self.plan

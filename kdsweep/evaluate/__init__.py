@@ -1,14 +1,7 @@
 """What a trained network is worth: its metrics, its answers image by image, its costs."""
 
 from kdsweep.evaluate.bits import pack_correctness, unpack_correctness
-from kdsweep.evaluate.cost import (
-    Compression,
-    Cost,
-    Latency,
-    compression,
-    efficiency,
-    measure_cost,
-)
+from kdsweep.evaluate.cost import Latency, compression, efficiency
 from kdsweep.evaluate.metrics import (
     agreement,
     classification_metrics,
@@ -18,8 +11,6 @@ from kdsweep.evaluate.metrics import (
 )
 
 __all__ = [
-    "Compression",
-    "Cost",
     "Latency",
     "agreement",
     "classification_metrics",
@@ -27,7 +18,6 @@ __all__ = [
     "correct",
     "efficiency",
     "fidelity_kl",
-    "measure_cost",
     "pack_correctness",
     "per_class_accuracy",
     "unpack_correctness",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,12 @@ from torch import Tensor, nn
 MIB = 2**20  # bytes
 WARMUP_BATCHES = 10
 TIMED_BATCHES = 100
+RATIOS = {
+    "parameters": "compression_ratio_parameters",
+    "size_mib": "compression_ratio_size",
+    "flops_per_image": "compression_ratio_flops",
+    "latency_ms_p50": "compression_ratio_latency",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,44 +45,6 @@ class Latency:
             "latency_ms_mean": self.mean_ms,
             "latency_batch_size": self.batch_size,
             "latency_threads": self.threads,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """One network's costs."""
-
-    parameters: int
-    size_mib: float  # parameters and buffers
-    flops: int  # of the forward pass of one image; a multiply-add is two
-    latency: Latency
-
-    def metrics(self) -> dict[str, float]:
-        """The numbers under names that carry their units."""
-        return {
-            "parameters": self.parameters,
-            "size_mib": self.size_mib,
-            "flops": self.flops,
-            **self.latency.metrics(),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compression:
-    """How many times larger the teacher is; latency by the median."""
-
-    parameters: float
-    size: float
-    flops: float
-    latency: float
-
-    def metrics(self) -> dict[str, float]:
-        """The ratios under names that say so."""
-        return {
-            "compression_ratio_parameters": self.parameters,
-            "compression_ratio_size": self.size,
-            "compression_ratio_flops": self.flops,
-            "compression_ratio_latency": self.latency,
         }
 
 
@@ -177,32 +145,15 @@ def measure_latency(
     )
 
 
-def measure_cost(
-    model: nn.Module,
-    images: Tensor,
-    *,
-    warmup: int = WARMUP_BATCHES,
-    batches: int = TIMED_BATCHES,
-) -> Cost:
-    """All costs of a model on a batch of its input, [B, 3, H, W] on its device."""
-    return Cost(
-        parameters=parameter_count(model),
-        size_mib=size_mib(model),
-        flops=flops_per_image(model, images),
-        latency=measure_latency(model, images, warmup=warmup, batches=batches),
-    )
+def compression(teacher: Mapping[str, float], student: Mapping[str, float]) -> dict[str, float]:
+    """How many times larger the teacher is, for each cost that both have been measured for."""
+    return {
+        ratio: teacher[cost] / student[cost]
+        for cost, ratio in RATIOS.items()
+        if cost in teacher and cost in student
+    }
 
 
-def compression(teacher: Cost, student: Cost) -> Compression:
-    """The teacher's costs divided by the student's."""
-    return Compression(
-        parameters=teacher.parameters / student.parameters,
-        size=teacher.size_mib / student.size_mib,
-        flops=teacher.flops / student.flops,
-        latency=teacher.latency.p50_ms / student.latency.p50_ms,
-    )
-
-
-def efficiency(accuracy: float, cost: Cost) -> float:
+def efficiency(accuracy: float, costs: Mapping[str, float]) -> float:
     """Accuracy in percent / (size in MiB * median latency in ms): more is better."""
-    return accuracy / (cost.size_mib * cost.latency.p50_ms)
+    return accuracy / (costs["size_mib"] * costs["latency_ms_p50"])

@@ -51,6 +51,7 @@ class Model:
     accuracy_by_seed: Mapping[int, float]
     parameters: int
     size_mib: float
+    flops: float | None = None  # of one image's forward pass; a multiply-add is two
     latency_ms: float | None = None  # median of a batch
     efficiency: float | None = None  # accuracy / (size_mib * latency_ms)
     curve: Curves = field(default_factory=dict)
@@ -191,12 +192,17 @@ def costs(sweep: Sweep) -> list[tuple[str, list[str]]]:
         if row is None:
             continue
         efficiency = row.efficiency if isinstance(row, Model) else None
+        flops = row.flops if isinstance(row, Model) else None
         facts = [
             "" if row.parameters is None else f"{row.parameters:,} parameters",
             "" if row.size_mib is None else f"{row.size_mib:.2f} MiB",
+            "" if flops is None else f"{flops / 1e6:.1f} MFLOP an image",
             "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms{timed}",
             "" if efficiency is None else f"efficiency {efficiency:.3g}",
         ]
+        if row is sweep.baseline and sweep.teacher is not None:
+            ratio = sweep.teacher.parameters / sweep.baseline.parameters
+            facts.append(f"{ratio:.1f} times fewer parameters than the teacher")
         lines.append((row.label, [fact for fact in facts if fact]))
     return [(label, facts) for label, facts in lines if facts]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdsweep.config import OBJECTIVES
+from kdsweep.evaluate.cost import TIMED_BATCHES
 from kdsweep.jobs import RECORD
 from kdsweep.report.data import Cell, Model, Sweep
 
@@ -53,10 +56,53 @@ def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
         dataset=dataset_name(first),
         split=first["judged"],
         objective=objective,
+        unit=unit_of(objective),
+        maximize=_more_is_better(first),
         cells=tuple(_cell(record, keys, objective) for record in records),
         baseline=_baseline(records, objective),
         teacher=_teacher(first, objective),
+        latency_conditions=_latency_conditions(first["costs"]),
     )
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a metric, as a table heads it."""
+    return next(unit for ending, unit in _UNITS.items() if metric.endswith(ending))
+
+
+_UNITS = {
+    "accuracy": "%",
+    "agreement": "%",
+    "delta_vs_baseline": "points",
+    "nll": "nats",
+    "fidelity_kl": "nats",
+    "ece": "as a fraction",
+    "parameters": "numbers",
+    "size_mib": "MiB",
+    "flops_per_image": "FLOP",
+    "latency_ms_p50": "ms",
+    "efficiency": "%/(MiB ms)",
+}
+
+
+def _more_is_better(record: dict[str, Any]) -> bool:
+    given = record["config"]["objective"]
+    return OBJECTIVES[given if isinstance(given, str) else given[0]]
+
+
+def _latency_conditions(costs: Mapping[str, float]) -> str:
+    if "latency_batch_size" not in costs:
+        return ""
+    return (
+        f"of {costs['latency_batch_size']:.0f}, median of {TIMED_BATCHES}, "
+        f"{costs['latency_threads']:.0f} threads"
+    )
+
+
+def _value(network: Mapping[str, Any], objective: str) -> float:
+    """A network's or a seed's value of an objective, which may be one of its costs."""
+    both = {**network.get("costs", {}), **network["metrics"]}
+    return float(both.get(objective, math.nan))
 
 
 def dataset_name(record: dict[str, Any]) -> str:
@@ -70,9 +116,10 @@ def dataset_name(record: dict[str, Any]) -> str:
 def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
     values = {key.rpartition(".")[2]: overrides(record).get(key, "") for key in keys}
     by_seed = {
-        int(seed): kept["metrics"].get(objective, float("nan"))
+        int(seed): _value({"costs": record["costs"] if kept["metrics"] else {}, **kept}, objective)
         for seed, kept in record["seeds"].items()
     }
+    own = _own_costs(record)
     return Cell(
         label=" ".join(f"{key}={value}" for key, value in values.items()) or "cell",
         values=values,
@@ -81,7 +128,19 @@ def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
         reason=record["reason"],
         seconds=record["seconds"],
         curve={int(seed): kept["history"] for seed, kept in record["seeds"].items()},
+        parameters=None if own is None else int(own["parameters"]),
+        size_mib=None if own is None else own["size_mib"],
+        latency_ms=None if own is None else own.get("latency_ms_p50"),
     )
+
+
+def _own_costs(record: dict[str, Any]) -> dict[str, float] | None:
+    """The costs of a cell whose network is not that of its baseline in every table."""
+    overridden = overrides(record)
+    if any(key == "pair" or key.startswith("pair.student") for key in overridden):
+        costs: dict[str, float] = record["costs"]
+        return costs
+    return None
 
 
 def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None:
@@ -93,23 +152,26 @@ def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None
             network = kept["baseline"]
             if network is None or keys.setdefault(int(seed), network["key"]) != network["key"]:
                 return None
-            by_seed[int(seed)] = network["metrics"][objective]
-            costs, name = network["costs"], network["name"]
-    return Model(
-        label=name,
-        accuracy_by_seed=by_seed,
-        parameters=int(costs["parameters"]),
-        size_mib=costs["size_mib"],
-    )
+            by_seed[int(seed)] = _value(network, objective)
+            last = network
+    return _model(last, by_seed)
 
 
 def _teacher(record: dict[str, Any], objective: str) -> Model | None:
     network = record["teacher"]
     if network is None:
         return None
+    return _model(network, {network["seed"]: _value(network, objective)})
+
+
+def _model(network: Mapping[str, Any], by_seed: Mapping[int, float]) -> Model:
+    costs = network["costs"]
     return Model(
         label=network["name"],
-        accuracy_by_seed={network["seed"]: network["metrics"][objective]},
-        parameters=int(network["costs"]["parameters"]),
-        size_mib=network["costs"]["size_mib"],
+        accuracy_by_seed=by_seed,
+        parameters=int(costs["parameters"]),
+        size_mib=costs["size_mib"],
+        flops=costs.get("flops_per_image"),
+        latency_ms=costs.get("latency_ms_p50"),
+        efficiency=network["metrics"].get("efficiency"),
     )

@@ -122,6 +122,7 @@ def as_ensemble(shelf: store.Store, members: Sequence[Found], materials: Materia
                 **metas[0],
                 "name": f"{len(members)} x {metas[0]['name']}",
                 "metrics": judged_metrics(mean, labels, materials.judged.prefix),
+                "per_class": teachers.per_class(mean, materials),
                 "costs": {k: sum(m["costs"][k] for m in metas) for k in metas[0]["costs"]},
                 "history": [],
                 "seconds": sum(m["seconds"] for m in metas),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from kdsweep.evaluate import (
     agreement,
     classification_metrics,
     correct,
+    efficiency,
     fidelity_kl,
     pack_correctness,
+    per_class_accuracy,
 )
 from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_count, size_mib
 from kdsweep.models import create_model
@@ -30,7 +33,7 @@ from kdsweep.train.materials import Materials
 
 WEIGHTS = "model.safetensors"
 LOGITS = "logits.safetensors"
-RECIPE_VERSION = 1  # raise it when a change of the code changes what training gives
+RECIPE_VERSION = 2  # raise it when a change of the code changes what training gives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,10 @@ class Found:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """On the judged images, after the last epoch."""
-        return dict(self.meta["metrics"])
+        """On the judged images, after the last epoch; with its efficiency if it was timed."""
+        prefix = "val" if self.meta["judged"] == "validation" else self.meta["judged"]
+        measured = dict(self.meta["metrics"])
+        return with_efficiency(measured, self.meta["costs"], prefix)
 
 
 def recipe(config: Config, materials: Materials, hardware: Hardware) -> dict[str, Any]:
@@ -91,7 +96,11 @@ def teacher_key(config: Config, materials: Materials, hardware: Hardware) -> str
                 f"teacher.checkpoint={path}: no such file; give a safetensors or torch state dict"
             )
         return store.digest(
-            "checkpoint", store.file_hash(path), config.pair.teacher, materials.digest
+            "checkpoint",
+            RECIPE_VERSION,
+            store.file_hash(path),
+            config.pair.teacher,
+            materials.digest,
         )
     own = recipe(teacher_config(config), materials, hardware)
     if config.teacher.checkpoint_epoch is not None:
@@ -160,6 +169,7 @@ def keep(
         "judged": materials.judged.name,
         "images": len(labels),
         "metrics": judged_metrics(trained.logits, labels, materials.judged.prefix),
+        "per_class": per_class(trained.logits, materials),
         "costs": costs,
         "history": trained.history,
         "seconds": trained.seconds,
@@ -256,6 +266,23 @@ def judged_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, flo
     """Metrics of one network's logits [n, K], named for the images: val_accuracy, test_nll."""
     measured = classification_metrics(logits[None], labels)
     return {f"{prefix}_{name}": float(value[0]) for name, value in measured.items()}
+
+
+def with_efficiency(
+    measured: dict[str, float], costs: Mapping[str, float], prefix: str
+) -> dict[str, float]:
+    """Metrics with the efficiency among them, where the network has been timed."""
+    if "latency_ms_p50" not in costs or f"{prefix}_accuracy" not in measured:
+        return measured
+    return {**measured, "efficiency": efficiency(measured[f"{prefix}_accuracy"], costs)}
+
+
+def per_class(logits: Tensor | None, materials: Materials) -> dict[str, float]:
+    """Percent of each class's judged images that logits [n, K] have right."""
+    if logits is None:
+        return {}
+    measured = per_class_accuracy(logits[None], materials.judged.labels.cpu())[0]
+    return dict(zip(materials.dataset.classes, measured.tolist(), strict=True))
 
 
 def refuse_untrained(found: Found) -> None:

@@ -7,12 +7,10 @@ from torch import Tensor, nn
 from kdsweep.config import ModelConfig
 from kdsweep.evaluate import cost
 from kdsweep.evaluate.cost import (
-    Cost,
     Latency,
     compression,
     efficiency,
     flops_per_image,
-    measure_cost,
     measure_latency,
     parameter_count,
     size_mib,
@@ -32,24 +30,6 @@ class Counting(nn.Module):
         self.calls.append((self.training, torch.is_grad_enabled(), len(images)))
         logits: Tensor = self.linear(images.flatten(1))
         return logits
-
-
-def small_cost(**changes: float) -> Cost:
-    latency = Latency(
-        p50_ms=changes.get("p50_ms", 2.0),
-        p95_ms=3.0,
-        mean_ms=2.5,
-        batch_size=128,
-        batches=100,
-        device="cpu",
-        threads=1,
-    )
-    return Cost(
-        parameters=int(changes.get("parameters", 10)),
-        size_mib=changes.get("size_mib", 0.5),
-        flops=int(changes.get("flops", 100)),
-        latency=latency,
-    )
 
 
 def test_parameters_and_size_by_hand() -> None:
@@ -121,18 +101,18 @@ def test_every_module_gets_its_own_mode_back() -> None:
     model[1][1].eval()  # a frozen layer in a model that trains
     before = {name: module.training for name, module in model.named_modules()}
     running = model[1][1].running_mean.clone()
-    measured = measure_cost(model, torch.ones(2, 3, 4, 4), warmup=1, batches=2)
+    assert flops_per_image(model, torch.ones(2, 3, 4, 4)) == 2 * 48 * 10
+    measured = measure_latency(model, torch.ones(2, 3, 4, 4), warmup=1, batches=2)
     assert {name: module.training for name, module in model.named_modules()} == before
     assert torch.equal(model[1][1].running_mean, running)
-    assert measured.flops == 2 * 48 * 10
-    assert measured.latency.batch_size == 2
+    assert measured.batch_size == 2
 
 
 def test_metrics_carry_their_units() -> None:
-    assert small_cost().metrics() == {
-        "parameters": 10,
-        "size_mib": 0.5,
-        "flops": 100,
+    latency = Latency(
+        p50_ms=2.0, p95_ms=3.0, mean_ms=2.5, batch_size=128, batches=100, device="cpu", threads=1
+    )
+    assert latency.metrics() == {
         "latency_ms_p50": 2.0,
         "latency_ms_p95": 3.0,
         "latency_ms_mean": 2.5,
@@ -142,17 +122,19 @@ def test_metrics_carry_their_units() -> None:
 
 
 def test_compression_and_efficiency_of_the_published_pair() -> None:
-    teacher = small_cost(parameters=4_664_970, size_mib=17.81, flops=900, p50_ms=111.29)
-    student = small_cost(parameters=106_826, size_mib=0.41, flops=300, p50_ms=27.76)
-    ratios = compression(teacher, student)
-    assert ratios.metrics() == pytest.approx(
+    teacher = {"parameters": 4_664_970.0, "size_mib": 17.81, "latency_ms_p50": 111.29}
+    student = {"parameters": 106_826.0, "size_mib": 0.41, "latency_ms_p50": 27.76}
+    assert compression(teacher, student) == pytest.approx(
         {
             "compression_ratio_parameters": 43.669,
             "compression_ratio_size": 43.439,
-            "compression_ratio_flops": 3.0,
             "compression_ratio_latency": 4.009,
         },
         rel=1e-4,
     )
+    untimed = {k: v for k, v in student.items() if k != "latency_ms_p50"} | {"flops_per_image": 3}
+    ratios = compression({**teacher, "flops_per_image": 9}, untimed)
+    assert ratios["compression_ratio_flops"] == 3
+    assert "compression_ratio_latency" not in ratios
     assert efficiency(83.13, teacher) == pytest.approx(0.041941, rel=1e-4)
     assert efficiency(72.70, student) == pytest.approx(6.3875, rel=1e-4)

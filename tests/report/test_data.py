@@ -103,6 +103,7 @@ def test_costs_name_what_is_known() -> None:
                 "0.41 MiB",
                 "27.76 ms a batch (batch of 128, 1 thread)",
                 "efficiency 6.39",
+                "43.7 times fewer parameters than the teacher",
             ],
         ),
         ("width=2", ["400,000 parameters", "1.50 MiB"]),

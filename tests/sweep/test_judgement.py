@@ -27,7 +27,8 @@ def record(trial: int, scores: dict[int, float], baselines: dict[int, float]) ->
     return {
         "trial": trial, "overrides": [f"distill.temperature={trial}"], "state": "complete",
         "reason": None, "objectives": ["val_accuracy"], "judged": "validation", "seconds": 1.0,
-        "config": {"data": {"name": "digits"}}, "teacher": None, "seeds": seeds,
+        "config": {"data": {"name": "digits"}, "objective": "accuracy"}, "teacher": None,
+        "seeds": seeds, "costs": {"parameters": 1.0, "size_mib": 1.0},
     }  # fmt: skip
 
 
