@@ -270,6 +270,8 @@ class TeacherConfig:
     checkpoint: str | None = None  # safetensors or torch state dict of the user's own
     seed: int = 0
     epochs: int | None = None  # null: train.epochs
+    lr: float | None = None  # null: train.optimizer.lr; a number lets students of all rates share
+    weight_decay: float | None = None  # null: train.optimizer.weight_decay
     checkpoint_epoch: int | None = None  # stop there, on the schedule of all epochs
     ensemble: int = 1  # so many teachers, with seeds from ``seed`` up
     combine: str = "probabilities"  # an ensemble's mean of them, or of the teachers' losses
@@ -281,6 +283,10 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.epochs is not None:
             _positive("teacher.epochs", self.epochs)
+        if self.lr is not None:
+            _positive("teacher.lr", self.lr)
+        if self.weight_decay is not None:
+            _non_negative("teacher.weight_decay", self.weight_decay)
         if self.checkpoint_epoch is not None:
             _positive("teacher.checkpoint_epoch", self.checkpoint_epoch)
         _positive("teacher.ensemble", self.ensemble)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,15 @@ def numbers(config: Config) -> dict[str, float]:
 def group_key(config: Config) -> str:
     """Equal for configurations that can train as one population, with one teacher.
 
-    A teacher that is yet to be trained is trained with ``train``'s settings, so students that
-    differ in learning rate or weight decay then have different teachers.
+    A teacher without a learning rate or weight decay of its own is trained with ``train``'s, so
+    students that differ in it then have different teachers.
     """
     plain = dataclasses.asdict(config)
     for key in ("seed", "seeds", "study", "trial", "tracking", "storage", "objective", "pruner"):
         del plain[key]
-    if config.teacher.checkpoint is not None or not needs_teacher(config):
-        for key in ("lr", "weight_decay"):
+    given = config.teacher.checkpoint is not None and not config.teacher.assistants
+    for key in ("lr", "weight_decay"):
+        if given or not needs_teacher(config) or plain["teacher"][key] is not None:
             del plain["train"]["optimizer"][key]
     for key in ("temperature", "alpha"):
         del plain["distill"][key]
@@ -101,6 +102,28 @@ def is_number(loss: str, option: str, value: object) -> bool:
 
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and option not in loss_class(loss).structure
+
+
+def why_apart(groups: Sequence[Sequence[Job]]) -> str:
+    """The settings in which groups differ, so that they can't train as one population."""
+    flat = [_flat(dataclasses.asdict(group[0].config)) for group in groups]
+    hidden = ("seed", "study", "trial", "distill.temperature", "distill.alpha")
+    differing = [
+        key
+        for key in dict.fromkeys(key for one in flat for key in one)
+        if key not in hidden and len({repr(one.get(key)) for one in flat}) > 1
+    ]
+    return ", ".join(differing[:3]) + (" ..." if len(differing) > 3 else "")
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:

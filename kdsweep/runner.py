@@ -20,13 +20,13 @@ from kdsweep import store
 from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
-from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers
+from kdsweep.jobs import RECORD, Job, Outcome, group_jobs, numbers, why_apart
 from kdsweep.logbook import Logbook, RunObserver, tracker_of
 from kdsweep.models.weights import load_weights
 from kdsweep.progress import Progress
 from kdsweep.records import Student, make_record
 from kdsweep.train import chain, teachers
-from kdsweep.train.group import Group, build_student, losses_of, train_group
+from kdsweep.train.group import Group, build_student, idle_numbers, losses_of, train_group
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Trained
 from kdsweep.train.materials import Materials, prepare_materials
@@ -48,6 +48,7 @@ class Plan:
     hardware: Hardware
     materials: Materials
     needs_teacher: bool
+    idle: frozenset[str]  # of temperature and alpha, those that none of the losses reads
 
     @property
     def config(self) -> Config:
@@ -69,7 +70,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         with torch.random.fork_rng(devices=[]):
             student = build_student(Group(config=config), materials)
             teacher = build_student(Group(config=config, student="teacher"), materials)
-        needs_teacher = False
+        needs_teacher, idle = False, frozenset[str]()
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)
             unmixable = [loss.name for loss in losses.values() if loss.uses_index]
@@ -79,14 +80,39 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
                     f"distill.losses.{unmixable[0]}, which remembers images one by one"
                 )
             needs_teacher = any(loss.needs_teacher for loss in losses.values())
+            idle = idle_numbers(losses)
         if needs_teacher:
             chain.check(config, materials, hardware)
             if config.teacher.checkpoint is not None:
                 load_weights(teacher, config.teacher.checkpoint, option="teacher.checkpoint")
         plans.append(
-            Plan(jobs=group, hardware=hardware, materials=materials, needs_teacher=needs_teacher)
+            Plan(
+                jobs=group,
+                hardware=hardware,
+                materials=materials,
+                needs_teacher=needs_teacher,
+                idle=idle,
+            )
         )
     return plans
+
+
+def refuse_idle_axes(plans: Sequence[Plan]) -> None:
+    """Let no sweep range over a number that changes nothing.
+
+    Raises:
+        UserError: temperature or alpha differs between cells of which none has a loss that
+            reads it.
+    """
+    for key in ("temperature", "alpha"):
+        ranging = [p for p in plans if len({getattr(j.config.distill, key) for j in p.jobs}) > 1]
+        if ranging and all(key in p.idle for p in ranging):
+            values = {getattr(job.config.distill, key) for job in ranging[0].jobs}
+            losses = ", ".join(ranging[0].config.distill.losses) or "no distillation"
+            raise UserError(
+                f"distill.{key}={','.join(f'{v:g}' for v in sorted(values))}: changes nothing "
+                f"with {losses}, so these cells would be equal; sweep something else"
+            )
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
@@ -99,6 +125,9 @@ def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
     config = jobs[0].config
     tracker = tracker_of(config)
     outcomes: dict[Path, Outcome] = {}
+    if len(plans) > 1:
+        apart = why_apart([each.jobs for each in plans])
+        log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
     for each in plans:
         book = Logbook(tracker, config, each.hardware.describe())
         outcomes.update(Runner(each, store.Store(Path(config.root)), book).run())

@@ -165,6 +165,25 @@ def test_an_untrained_teacher(run: Run, tmp_path: Path, sweep: tuple[str, ...]) 
     assert not [path for path in left() if path.endswith(("result.json", "student-seed0.bits"))]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("distill=fitnet", "distill.temperature=1,2"),
+            "distill.temperature=1,2: changes nothing with fitnet, so these cells would be equal",
+        ),
+        (
+            ("distill=none", "distill.alpha=0.3,0.7"),
+            "distill.alpha=0.3,0.7: changes nothing with no distillation",
+        ),
+    ],
+)
+def test_an_axis_that_changes_nothing(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    line = one_line(run("-m", SMOKE, *arguments), status=2)
+    assert line.startswith(said)
+    assert left() == []
+
+
 def test_a_file_where_the_output_should_go(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for sweep in ((), ("-m", "seed=0,1")):

@@ -19,7 +19,7 @@ from kdsweep.config import (
     TrainConfig,
 )
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.jobs import Job, Outcome, group_jobs, group_key, is_number, numbers
+from kdsweep.jobs import Job, Outcome, group_jobs, group_key, is_number, numbers, why_apart
 
 
 def config(losses: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Config:
@@ -171,3 +171,25 @@ def test_what_an_outcome_gives() -> None:
 def test_importing_jobs_is_cheap() -> None:
     code = "import sys, kdsweep.jobs; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_teacher_with_its_own_numbers_is_shared_by_students_of_all_rates() -> None:
+    def key(rate: float, decay: float, /, **own: float) -> str:
+        optimizer = OptimizerConfig(lr=rate, weight_decay=decay)
+        made = config({"hinton": {"weight": 1.0}}, train=TrainConfig(optimizer=optimizer))
+        return group_key(dataclasses.replace(made, teacher=TeacherConfig(**own)))
+
+    assert key(0.1, 0.0) != key(0.2, 0.0)
+    assert key(0.1, 0.0, lr=0.3) == key(0.2, 0.0, lr=0.3)
+    assert key(0.1, 0.0, lr=0.3) != key(0.1, 0.1, lr=0.3)
+    assert key(0.1, 0.0, lr=0.3, weight_decay=0.0) == key(0.2, 0.1, lr=0.3, weight_decay=0.0)
+    assert key(0.1, 0.0, lr=0.3) != key(0.1, 0.0, lr=0.4)
+
+
+def test_what_keeps_jobs_apart_is_named(tmp_path: Path) -> None:
+    one, other = config(), config({"dkd": {"weight": 1.0}})
+    jobs = [[Job(config=made, folder=tmp_path)] for made in (one, other)]
+    assert "distill.losses" in why_apart(jobs)
+    longer = dataclasses.replace(one, train=dataclasses.replace(one.train, epochs=7), seed=4)
+    jobs = [[Job(config=made, folder=tmp_path)] for made in (one, longer)]
+    assert why_apart(jobs) == "train.epochs"

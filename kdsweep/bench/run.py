@@ -44,8 +44,8 @@ with system 1's networks, batch 128, and the bank of teacher logits already fill
 measured apart). FOLDER holds train/<class>/* and test/<class>/*.
 It prints a table, and writes bench.json and bench.md to out= (default: ROOT/bench).
 
-  accuracy=E     instead: train E epochs with the plain loop and with kdsweep, seeds=1,2,3 each,
-                 and compare their validation accuracies
+  accuracy=E     instead: train E epochs with the plain loop and with kdsweep, seeds=0,1,2 each,
+                 on all training images or on limit= of them, and compare their accuracies
 """
 EPOCHS, IMAGES, CELLS = 15, 50_000, 25  # system 1's protocol, and its grid
 
@@ -55,6 +55,7 @@ def main(given: list[str]) -> None:
     defaults = {
         "images": None, "members": "1,5,25", "steps": "40", "rounds": "3", "accuracy": None,
         "precisions": None, "seeds": "0,1,2", "fuse": "auto", "out": None, "root": "mlruns",
+        "limit": None,
     }  # fmt: skip
     values = arguments.parse(given, defaults)
     if values["images"] is None:
@@ -81,12 +82,13 @@ def _numbers(text: str | None) -> list[int]:
 
 def bench_config(values: Mapping[str, str | None]) -> Config:
     """System 1's training on the images; a teacher with drawn parameters costs the same."""
-    images = None if values["accuracy"] else int(values["steps"] or 0) * 128
+    limit = None if values["limit"] is None else int(values["limit"])
+    images = limit if values["accuracy"] else int(values["steps"] or 0) * 128
     return Config(
         data=DataConfig(
             name="imagefolder",
             root=values["images"],
-            val_fraction=0.1 if images is None else 0.002,  # judging must not weigh in the time
+            val_fraction=0.1 if values["accuracy"] else 0.002,  # judging must not weigh in time
             train_limit=images,
         ),
         distill=DistillConfig(losses={"hinton": {"weight": 1.0}}),
@@ -261,6 +263,7 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     return {
         "kind": "accuracy", "epochs": epochs, "seeds": seeds, "plain": theirs, "kdsweep": ours,
         "teacher": teacher.metrics["val_accuracy"], "images": config.data.root,
+        "train_images": len(materials.labels), "judged_images": len(materials.judged.labels),
     }  # fmt: skip
 
 
@@ -301,7 +304,8 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
         for name, values in (("plain loop", result["plain"]), ("kdsweep", result["kdsweep"]))
     ]
     return (
-        f"{result['epochs']} epochs, seeds {result['seeds']}, "
+        f"{result['epochs']} epochs of {result['train_images']} images, "
+        f"{result['judged_images']} validation images, seeds {result['seeds']}, "
         f"teacher {result['teacher']:.2f} %\n\n"
         "| loop | val_accuracy, % | sd | n |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )

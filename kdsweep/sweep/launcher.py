@@ -131,7 +131,7 @@ def check(configs: Sequence[DictConfig]) -> None:
     """
     from kdsweep.cli import typed
     from kdsweep.jobs import Job
-    from kdsweep.runner import plan
+    from kdsweep.runner import plan, refuse_idle_axes
 
     jobs = []
     for i, config in enumerate(configs):
@@ -143,4 +143,4 @@ def check(configs: Sequence[DictConfig]) -> None:
         with open_dict(plain):
             plain.pop("hydra")
         jobs.append(Job(config=typed(plain), folder=Path(str(i))))
-    plan(jobs)
+    refuse_idle_axes(plan(jobs))

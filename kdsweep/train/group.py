@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,6 +112,16 @@ def build_student(group: Group, materials: Materials) -> ImageClassifier:
     return create_model(model, classes=materials.classes, image_size=group.config.data.image_size)
 
 
+def idle_numbers(losses: Mapping[str, Loss]) -> frozenset[str]:
+    """Those of ``distill.temperature`` and ``distill.alpha`` that change nothing."""
+    if not losses:
+        return frozenset({"temperature", "alpha"})
+    shared = any(
+        loss.uses_temperature and TEMPERATURE not in loss.values for loss in losses.values()
+    )
+    return frozenset() if shared else frozenset({"temperature"})
+
+
 def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> dict[str, Loss]:
     """The distillation losses that the members minimise; none for a teacher or a baseline.
 
@@ -123,10 +133,7 @@ def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> di
     distill = group.config.distill
     losses = create_losses(distill.losses, student=student, teacher=teacher)
     moved = distill.learned_temperature or "temperature" in distill.schedules
-    shared = any(
-        loss.uses_temperature and TEMPERATURE not in loss.values for loss in losses.values()
-    )
-    if moved and not shared:
+    if moved and TEMPERATURE in idle_numbers(losses):
         key = "learned_temperature" if distill.learned_temperature else "schedules.temperature"
         raise UserError(
             f"distill.{key}: allowed beside a loss that uses distill.temperature, such as hinton; "

@@ -80,10 +80,17 @@ def recipe(config: Config, materials: Materials, hardware: Hardware) -> dict[str
 
 
 def teacher_config(config: Config) -> Config:
-    """The config that the teacher is trained with: ``train`` with the teacher's own epochs."""
-    if config.teacher.epochs is None:
-        return config
-    train = dataclasses.replace(config.train, epochs=config.teacher.epochs)
+    """The config that the teacher is trained with: ``train`` with what is the teacher's own."""
+    own, train = config.teacher, config.train
+    optimizer = dataclasses.replace(
+        train.optimizer,
+        lr=train.optimizer.lr if own.lr is None else own.lr,
+        weight_decay=(
+            train.optimizer.weight_decay if own.weight_decay is None else own.weight_decay
+        ),
+    )
+    epochs = train.epochs if own.epochs is None else own.epochs
+    train = dataclasses.replace(train, epochs=epochs, optimizer=optimizer)
     return dataclasses.replace(config, train=train)
 
 
