@@ -107,7 +107,7 @@ class Adversarial(Loss):
     ``discriminator_lr``; then the student loses -log D of its own. It says nothing of which
     image is meant, so cross-entropy or another loss has to stand beside it.
 
-    With ``on: features`` the discriminator sees the embeddings. Where the student's is of another
+    With ``sees: features`` the discriminator sees the embeddings. Where the student's is of another
     width, a linear layer takes it to the teacher's; that layer is the student's, not the
     discriminator's, which would know either side by a layer of its own and need no features.
 
@@ -119,8 +119,8 @@ class Adversarial(Loss):
     name = "adversarial"
     defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "discriminator_lr": 1e-3}
     positive = ("discriminator_lr",)
-    structure: ClassVar[Mapping[str, Structure]] = {"hidden": 64, "on": "logits"}
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"on": ("logits", "features")}
+    structure: ClassVar[Mapping[str, Structure]] = {"hidden": 64, "sees": "logits"}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"sees": ("logits", "features")}
     learns = "discriminator"
     fusable = False
     why_not_fused = "each student's discriminator learns in step with that student alone"
@@ -129,7 +129,7 @@ class Adversarial(Loss):
         super().__init__(**parts)
         student, teacher = parts["student"], parts["teacher"]
         self.width = classes(student)
-        if self.options["on"] == "features":
+        if self.options["sees"] == "features":
             self.student_taps, self.teacher_taps = (embedding(student),), (embedding(teacher),)
             self.width = classifier(teacher).in_features
 
