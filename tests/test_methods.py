@@ -23,6 +23,12 @@ QUICK = (
 )
 SMALLER = {
     "crd": ("distill.losses.crd.negatives=64",),
+    "data_free": ("distill.generator.latent=16", "distill.generator.steps=3"),
+    "data_free_adversarial": ("distill.generator.latent=16", "distill.generator.steps=6"),
+    "deep_inversion": (
+        *("distill.inversion.images=64", "distill.inversion.batch_size=32"),
+        "distill.inversion.iterations=3",
+    ),
     "ensemble": ("teacher.ensemble=2",),
     "progressive": ("teacher.assistants=[{name: cifar_student, width: 0.5}]",),
 }

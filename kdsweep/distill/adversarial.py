@@ -107,8 +107,8 @@ class Adversarial(Loss):
     ``discriminator_lr``; then the student loses -log D of its own. It says nothing of which
     image is meant, so cross-entropy or another loss has to stand beside it.
 
-    With ``sees: features`` the discriminator sees the embeddings. Where the student's is of another
-    width, a linear layer takes it to the teacher's; that layer is the student's, not the
+    With ``sees: features`` the discriminator is shown the embeddings. Where the student's is of
+    another width, a linear layer takes it to the teacher's; that layer is the student's, not the
     discriminator's, which would know either side by a layer of its own and need no features.
 
     Source: Xu, Hsu, Huang 2018, Training Shallow and Thin Networks for Acceleration via Knowledge
