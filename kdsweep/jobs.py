@@ -90,9 +90,11 @@ def group_key(config: Config) -> str:
 
 
 def needs_teacher(config: Config) -> bool:
-    """Whether any of the losses looks at a teacher."""
+    """Whether any of the losses looks at a teacher, or the images come of one."""
     from kdsweep.distill.registry import loss_class
 
+    if config.distill.without_images is not None:
+        return True
     return any(loss_class(loss).needs_teacher for loss in config.distill.losses)
 
 

@@ -74,6 +74,8 @@ class Logbook:
     def open_job(self, job: Job, materials: Materials) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""
         tags = {"kdsweep.role": "student", **self._pair_tags(job.config)}
+        if job.config.distill.without_images is not None:
+            tags["kdsweep.images"] = job.config.distill.without_images
         if job.config.trial is not None:
             tags["kdsweep.trial"] = str(job.config.trial)
         name, config = _job_name(job), job.config

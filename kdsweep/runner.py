@@ -25,8 +25,15 @@ from kdsweep.logbook import Logbook, RunObserver, tracker_of
 from kdsweep.models.weights import load_weights
 from kdsweep.progress import Progress
 from kdsweep.records import Student, make_record
-from kdsweep.train import chain, teachers
-from kdsweep.train.group import Group, build_student, idle_numbers, losses_of, train_group
+from kdsweep.train import chain, dreams, teachers
+from kdsweep.train.group import (
+    Group,
+    build_student,
+    idle_numbers,
+    load_teacher,
+    losses_of,
+    train_group,
+)
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Trained
 from kdsweep.train.materials import Materials, prepare_materials
@@ -71,6 +78,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             student = build_student(Group(config=config), materials)
             teacher = build_student(Group(config=config, student="teacher"), materials)
         needs_teacher, idle = False, frozenset[str]()
+        without = config.distill.without_images
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)
             unmixable = [loss.name for loss in losses.values() if loss.uses_index]
@@ -79,8 +87,17 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
                     f"data.views.mixup={job.config.data.views.mixup}: allowed is 0 with "
                     f"distill.losses.{unmixable[0]}, which remembers images one by one"
                 )
-            needs_teacher = any(loss.needs_teacher for loss in losses.values())
+            if unmixable and without == "generator":
+                raise UserError(
+                    f"distill.losses.{unmixable[0]}: allowed is a loss that does not remember "
+                    "images one by one with distill.generator, whose images are never seen "
+                    "again; choose infonce, or distill=deep_inversion"
+                )
+            needs_teacher = without is not None or any(
+                loss.needs_teacher for loss in losses.values()
+            )
             idle = idle_numbers(losses)
+        dreams.check(config, teacher)
         if needs_teacher:
             chain.check(config, materials, hardware)
             if config.teacher.checkpoint is not None:
@@ -307,12 +324,31 @@ class Runner:
                 job.member(seed): runs[job.folder][seed] for job in plan.jobs for seed in job.seeds
             }
             title = f"student {plan.config.pair.student.name}"
-            group = Group(config=plan.config, teacher=teacher)
+            images = self._dreamt(teacher)
+            group = Group(config=plan.config, teacher=teacher, images=images)
             results = self._train(title, group, members, logged, self._pruning())
         return {
             job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines)
             for job in plan.jobs
         }
+
+    def _dreamt(self, teacher: Found | None) -> Path | None:
+        """The images that replace the real ones, found or made once."""
+        plan = self.plan
+        if plan.config.distill.inversion is None:
+            return None
+        assert teacher is not None
+        group = Group(config=plan.config, teacher=teacher)
+        with Progress("inversion", epochs=1, metric="") as progress:
+            return dreams.find_or_make(
+                self.shelf,
+                teacher,
+                lambda: load_teacher(group, plan.materials, plan.hardware),
+                plan.config,
+                plan.materials,
+                plan.hardware,
+                progress.step,
+            )
 
     def _pruning(self) -> Pruning | None:
         config = self.plan.config
@@ -343,7 +379,7 @@ class Runner:
             else:
                 trained = results[job.member(seed)]
                 metrics = teachers.student_metrics(trained, self.plan.materials, teacher, baseline)
-            metrics = {**metrics, **self._test_metrics(trained, baseline)}
+            metrics = {**metrics, **trained.counts, **self._test_metrics(trained, baseline)}
             students.append(
                 Student(
                     trained=trained,

@@ -40,6 +40,13 @@ def uniform(first: Tensor, *keys: Tensor | int) -> Tensor:
     return _shift_right(bits(first, *keys), 40).to(torch.float32) * 2.0**-24
 
 
+def normal(first: Tensor, *keys: Tensor | int) -> Tensor:
+    """Standard normal float32, by the inverse of its distribution function, within +-5.4."""
+    middle = (_shift_right(bits(first, *keys), 40).to(torch.float64) + 0.5) * 2.0**-24
+    drawn: Tensor = torch.special.ndtri(middle)
+    return drawn.to(torch.float32)
+
+
 def integers(high: int, first: Tensor, *keys: Tensor | int) -> Tensor:
     """Int64 in [0, high), uniform to within high / 2**63."""
     return _shift_right(bits(first, *keys), 1) % high

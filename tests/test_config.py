@@ -11,6 +11,8 @@ from kdsweep.config import (
     DataConfig,
     DistillConfig,
     EvaluateConfig,
+    GeneratorConfig,
+    InversionConfig,
     ModelConfig,
     OptimizerConfig,
     PairConfig,
@@ -49,6 +51,23 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     (ModelConfig, "pair.*.width", [0.0, -1.0, NAN, INF], "a number above 0", [0.25, 4.0]),
     (DistillConfig, "distill.temperature", [0.0, -1.0, NAN, INF], "a number above 0", [1e-3]),
     (DistillConfig, "distill.alpha", [-0.1, 1.5, NAN], "0 to 1", [0.0, 1.0]),
+    (InversionConfig, "distill.inversion.images", [1, 0, -3], "2 or more", [2]),
+    (InversionConfig, "distill.inversion.batch_size", [1, 0], "2 or more", [2]),
+    (InversionConfig, "distill.inversion.iterations", [0], "a number above 0", [1]),
+    (InversionConfig, "distill.inversion.lr", [0.0, NAN], "a number above 0", [1e-9]),
+    (InversionConfig, "distill.inversion.bn_weight", [-1.0, INF], "0 or more", [0.0]),
+    (InversionConfig, "distill.inversion.tv_weight", [-1.0, NAN], "0 or more", [0.0]),
+    (InversionConfig, "distill.inversion.l2_weight", [-1.0], "0 or more", [0.0]),
+    (InversionConfig, "distill.inversion.jitter", [-1, 17], "0 to 16", [0, 16]),
+    (InversionConfig, "distill.inversion.seed", [-1, 2**63], "0 up to below 2**62", [7]),
+    (GeneratorConfig, "distill.generator.objective", ["gan"], "one of dafl, adv", ["dafl"]),
+    (GeneratorConfig, "distill.generator.latent", [0], "a number above 0", [1]),
+    (GeneratorConfig, "distill.generator.lr", [0.0, INF], "a number above 0", [1e-9]),
+    (GeneratorConfig, "distill.generator.steps", [0, -1], "a number above 0", [None, 1]),
+    (GeneratorConfig, "distill.generator.one_hot", [-1.0], "0 or more", [0.0]),
+    (GeneratorConfig, "distill.generator.information_entropy", [NAN], "0 or more", [0.0]),
+    (GeneratorConfig, "distill.generator.activation", [-0.1], "0 or more", [0.0]),
+    (GeneratorConfig, "distill.generator.student_steps", [0], "a number above 0", [1]),
     (
         OptimizerConfig,
         "train.optimizer.name",
@@ -165,6 +184,7 @@ UNCHECKED = {
     ("DataConfig", "download"), ("DataConfig", "mirror"), ("DataConfig", "views"),
     ("ViewsConfig", "flip"), ("ModelConfig", "name"), ("ModelConfig", "weights"),
     ("DistillConfig", "losses"), ("DistillConfig", "learned_temperature"),
+    ("InversionConfig", "flip"),
     ("TrainConfig", "optimizer"), ("TrainConfig", "bank"),
     ("TrainConfig", "channels_last"), ("TeacherConfig", "checkpoint"),
     ("EvaluateConfig", "test"), ("EvaluateConfig", "latency"), ("TrackingConfig", "experiment"),
@@ -176,6 +196,7 @@ UNCHECKED = {
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
     ("TeacherConfig", "assistants"), ("DistillConfig", "schedules"),
+    ("DistillConfig", "inversion"), ("DistillConfig", "generator"),
 }  # fmt: skip
 
 
@@ -315,3 +336,38 @@ def test_schedules_of_hyperparameters() -> None:
             DistillConfig(losses=losses, schedules={name: linear})
     with pytest.raises(UserError, match=r"^distill.learned_temperature=True: allowed is false"):
         DistillConfig(losses=losses, schedules={"temperature": linear}, learned_temperature=True)
+
+
+HINTON: dict[str, dict[str, Any]] = {"hinton": {"weight": 1.0}}
+
+
+@pytest.mark.parametrize("source", ["inversion", "generator"])
+def test_images_that_are_made_need_a_loss_and_a_single_teacher(source: str) -> None:
+    given: dict[str, Any] = {
+        source: InversionConfig() if source == "inversion" else GeneratorConfig()
+    }
+    assert DistillConfig(losses=HINTON, **given).without_images == source
+    with pytest.raises(UserError, match=rf"^distill.{source}=.*: allowed is null without a loss"):
+        DistillConfig(**given)
+    with pytest.raises(UserError, match=rf"^teacher.ensemble=2: .* 1 with distill.{source}"):
+        Config(distill=DistillConfig(losses=HINTON, **given), teacher=TeacherConfig(ensemble=2))
+
+
+def test_one_thing_makes_the_images() -> None:
+    with pytest.raises(UserError, match=r"^distill.generator=.*: allowed is null beside"):
+        DistillConfig(losses=HINTON, inversion=InversionConfig(), generator=GeneratorConfig())
+    assert DistillConfig().without_images is None
+
+
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [
+        ("data.image_size=30", DataConfig(image_size=30)),
+        ("data.views.mixup=0.2", DataConfig(views=ViewsConfig(mixup=0.2))),
+        ("data.views.erase=0.5", DataConfig(views=ViewsConfig(erase=0.5))),
+    ],
+)
+def test_what_a_generator_can_not_make(key: str, data: DataConfig) -> None:
+    Config(data=data, distill=DistillConfig(losses=HINTON, inversion=InversionConfig()))
+    with pytest.raises(UserError, match=rf"^{key}: allowed is .* with distill.generator"):
+        Config(data=data, distill=DistillConfig(losses=HINTON, generator=GeneratorConfig()))

@@ -122,3 +122,17 @@ def test_every_order_of_three_is_as_likely() -> None:
 def test_streams_have_keys_of_their_own() -> None:
     names = ("ORDER", "CROP", "FLIP", "ERASE", "MIXUP", "DROPOUT", "NOISE")
     assert len({getattr(streams, name) for name in names}) == len(names)
+
+
+def test_normal_numbers_are_normal_and_finite() -> None:
+    drawn = streams.normal(torch.tensor(3), streams.NOISE, torch.arange(100_000)).double()
+    assert drawn.isfinite().all()
+    assert abs(float(drawn.mean())) < 0.02
+    assert abs(float(drawn.std()) - 1) < 0.02
+    assert abs(float((drawn.abs() < 1).double().mean()) - math.erf(math.sqrt(0.5))) < 0.01
+
+
+def test_normal_numbers_are_finite_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = torch.tensor([0, -1])  # all bits 0, all bits 1
+    monkeypatch.setattr(streams, "bits", lambda first, *keys: ends)
+    assert streams.normal(torch.tensor(0)).abs().tolist() == pytest.approx([5.42, 5.42], abs=0.01)

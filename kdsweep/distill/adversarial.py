@@ -1,4 +1,4 @@
-"""Adversarial distillation: a discriminator that tells the teacher's logits from the student's."""
+"""Adversarial distillation: a discriminator that tells the teacher from the student."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep import streams
-from kdsweep.distill.base import Batch, Loss, Structure, at_least_float32, classes
+from kdsweep.distill.base import (
+    Batch,
+    Loss,
+    Outputs,
+    Shapes,
+    Structure,
+    adapter_key,
+    at_least_float32,
+    classes,
+    classifier,
+)
+from kdsweep.distill.features import embedding
 
 _START = 3  # what a stream of noise is for
 _BETA1, _BETA2, _EPS = 0.5, 0.999, 1e-8  # Adam's, as is usual for discriminators
@@ -36,12 +47,12 @@ def flipped_loss(fake: Tensor) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """One perceptron for each member: logits [N, B, K] -> scores [N, B], and its own Adam.
+    """One perceptron for each member: outputs [N, B, K] -> scores [N, B], and its own Adam.
 
     Args:
         seeds: of the members [N]; the start is drawn from them alone.
         sizes: (K, hidden units, 1).
-        dtype: of the logits.
+        dtype: of the outputs.
     """
 
     step: Tensor  # int64 [], of the optimiser
@@ -68,10 +79,10 @@ class Discriminator(nn.Module):
         return [self.get_buffer(name).clone() for name in self.names]
 
     @staticmethod
-    def scores(parts: list[Tensor], logits: Tensor) -> Tensor:
-        """Log-odds [N, B] that logits [N, B, K] are the teacher's."""
+    def scores(parts: list[Tensor], outputs: Tensor) -> Tensor:
+        """Log-odds [N, B] that outputs [N, B, K] are the teacher's."""
         w0, b0, w1, b1 = parts
-        hidden = F.leaky_relu(logits @ w0.transpose(1, 2) + b0.unsqueeze(1), 0.2)
+        hidden = F.leaky_relu(outputs @ w0.transpose(1, 2) + b0.unsqueeze(1), 0.2)
         return (hidden @ w1.transpose(1, 2) + b1.unsqueeze(1)).squeeze(-1)
 
     @torch.no_grad()
@@ -90,11 +101,15 @@ class Discriminator(nn.Module):
 
 
 class Adversarial(Loss):
-    """A student that wants its logits to pass for the teacher's.
+    """A student that wants its logits, or its features, to pass for the teacher's.
 
     In each step the discriminator learns first, by an optimiser of its own at
-    ``discriminator_lr``; then the student loses -log D of its logits. It says nothing of which
+    ``discriminator_lr``; then the student loses -log D of its own. It says nothing of which
     image is meant, so cross-entropy or another loss has to stand beside it.
+
+    With ``sees: features`` the discriminator is shown the embeddings. Where the student's is of
+    another width, a linear layer takes it to the teacher's; that layer is the student's, not the
+    discriminator's, which would know either side by a layer of its own and need no features.
 
     Source: Xu, Hsu, Huang 2018, Training Shallow and Thin Networks for Acceleration via Knowledge
     Distillation with Conditional Adversarial Networks, equations 2 and 4 (without its class
@@ -104,13 +119,28 @@ class Adversarial(Loss):
     name = "adversarial"
     defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "discriminator_lr": 1e-3}
     positive = ("discriminator_lr",)
-    structure: ClassVar[Mapping[str, Structure]] = {"hidden": 64}
+    structure: ClassVar[Mapping[str, Structure]] = {"hidden": 64, "sees": "logits"}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"sees": ("logits", "features")}
+    learns = "discriminator"
     fusable = False
     why_not_fused = "each student's discriminator learns in step with that student alone"
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self.classes = classes(parts["student"])
+        student, teacher = parts["student"], parts["teacher"]
+        self.width = classes(student)
+        if self.options["sees"] == "features":
+            self.student_taps, self.teacher_taps = (embedding(student),), (embedding(teacher),)
+            self.width = classifier(teacher).in_features
+
+    def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
+        """A linear layer from the student's embedding to a teacher's of another width."""
+        parts = nn.ModuleDict()
+        for ours, theirs in zip(self.student_taps, self.teacher_taps, strict=True):
+            (own,), (width,) = student_shapes[ours], teacher_shapes[theirs]
+            if own != width:
+                parts[adapter_key("student", ours)] = nn.Linear(own, width)
+        return parts
 
     def create_state(
         self, labels: Tensor, seeds: Tensor, *, dtype: torch.dtype = torch.float32
@@ -118,15 +148,23 @@ class Adversarial(Loss):
         """A discriminator for each member."""
         hidden = self.options["hidden"]
         assert isinstance(hidden, int)
-        return Discriminator(seeds, (self.classes, hidden, 1), dtype=dtype)
+        return Discriminator(seeds, (self.width, hidden, 1), dtype=dtype)
+
+    def learned(self, state: nn.Module) -> dict[str, Tensor]:
+        """The only member's discriminator, without its optimiser."""
+        assert isinstance(state, Discriminator)
+        return {name: part[0] for name, part in zip(state.names, state.parts(), strict=True)}
+
+    def _seen(self, outputs: Outputs, taps: tuple[str, ...]) -> Tensor:
+        return at_least_float32(outputs.features[taps[0]] if taps else outputs.logits)
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N], of the discriminator as it is after its own step."""
         judge = batch.state
         assert isinstance(judge, Discriminator)
         assert batch.teacher is not None
-        student = at_least_float32(batch.student.logits)
-        real = at_least_float32(batch.teacher.logits).detach().expand_as(student)
+        student = self._seen(batch.student, self.student_taps)
+        real = self._seen(batch.teacher, self.teacher_taps).detach().expand_as(student)
         with torch.enable_grad():
             parts = [part.requires_grad_() for part in judge.parts()]
             scores = judge.scores(parts, real), judge.scores(parts, student.detach())

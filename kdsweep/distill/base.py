@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # tap -> shape of one image's feature
-Structure: TypeAlias = bool | int | tuple[str, ...]
+Structure: TypeAlias = bool | int | str | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class Loss(ABC):
         positive: the numeric options that must be above 0 (the others: 0 or more).
         fractions: the numeric options that must be above 0 and below 1.
         structure: options that all members trained together share: switches, sizes, layers.
+        choices: what is allowed of the structure options that are one word of several.
         needs_teacher: whether ``teacher`` may be None.
         uses_temperature: whether ``distill.temperature`` matters to it. Such a loss also takes
             a ``temperature`` of its own, which then replaces the shared one.
@@ -64,6 +65,7 @@ class Loss(ABC):
         uses_index: whether it wants ``index`` and ``state``; undefined for mixed images.
         fusable: whether members can be trained as one network.
         why_not_fused: the reason, for the user, where they can't.
+        learns: what its state is called where that learns, to be saved and counted.
         values: this loss's numeric options, as the user gave them or by default.
         student_taps: the student's layers whose outputs are needed.
         teacher_taps: the teacher's, in the same order.
@@ -74,12 +76,14 @@ class Loss(ABC):
     positive: ClassVar[tuple[str, ...]] = ()
     fractions: ClassVar[tuple[str, ...]] = ()
     structure: ClassVar[Mapping[str, Structure]] = {}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     needs_teacher: ClassVar[bool] = True
     uses_temperature: ClassVar[bool] = False
     uses_labels: ClassVar[bool] = False
     uses_index: ClassVar[bool] = False
     fusable: ClassVar[bool] = True
     why_not_fused: ClassVar[str] = ""
+    learns: ClassVar[str] = ""
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
@@ -121,6 +125,10 @@ class Loss(ABC):
         """
         return None
 
+    def learned(self, state: nn.Module) -> dict[str, Tensor]:
+        """The parameters of what the state of a single member has learned, where it learns."""
+        return {}
+
     def __call__(
         self,
         student: Outputs,
@@ -160,9 +168,14 @@ def adapter_key(side: str, tap: str) -> str:
 
 def classes(model: nn.Module) -> int:
     """How many classes a registered model tells apart."""
+    return classifier(model).out_features
+
+
+def classifier(model: nn.Module) -> nn.Linear:
+    """The last layer of a registered model."""
     layer = model.get_submodule(str(model.classifier))
     assert isinstance(layer, nn.Linear)
-    return layer.out_features
+    return layer
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from kdsweep.distill.dkd import DKD
 from kdsweep.distill.hinton import Hinton, HintonNoT2, Standardized
 from kdsweep.distill.hints import FitNet, MultiLevel
 from kdsweep.distill.infonce import InfoNCE
+from kdsweep.distill.logit_mae import LogitMAE
 from kdsweep.distill.logit_mse import LogitMSE
 from kdsweep.distill.nkd import NKD
 from kdsweep.distill.rkd import RKD
@@ -27,7 +28,7 @@ from kdsweep.errors import UserError
 _LOSSES: dict[str, type[Loss]] = {
     loss.name: loss
     for loss in (
-        *(Hinton, HintonNoT2, LogitMSE, DKD, DIST, NKD, Standardized),
+        *(Hinton, HintonNoT2, LogitMSE, LogitMAE, DKD, DIST, NKD, Standardized),
         *(LabelSmoothing, TeacherFree),
         *(FitNet, MultiLevel, Attention, RKD, InfoNCE, CRD, Adversarial),
     )
@@ -84,7 +85,9 @@ def create_loss(
         if option in numeric:
             values[option] = _number(key, given, loss, option)
         elif option in loss.structure:
-            structure[option] = _shaping(key, given, loss.structure[option])
+            structure[option] = _shaping(
+                key, given, loss.structure[option], loss.choices.get(option, ())
+            )
         else:
             allowed = [*numeric, *loss.structure]
             raise UserError(
@@ -138,7 +141,11 @@ def _number(key: str, given: object, loss: type[Loss], option: str) -> float:
     return value
 
 
-def _shaping(key: str, given: object, default: Structure) -> Structure:
+def _shaping(key: str, given: object, default: Structure, choices: tuple[str, ...]) -> Structure:
+    if isinstance(default, str):
+        if not isinstance(given, str) or given not in choices:
+            raise UserError(f"{key}={given}: allowed is one of {', '.join(choices)}")
+        return given
     if isinstance(default, bool):
         if not isinstance(given, bool):
             raise UserError(f"{key}={given}: allowed is true or false")

@@ -85,7 +85,9 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
         )
         seed = own.seed + place  # another start than its teacher's, where both are of one kind
         recipe = teachers.recipe(taught, materials, hardware)
-        key = store.digest("assistant", recipe, taught.pair, taught.distill, seed, links[-1].key)
+        distill = dataclasses.asdict(taught.distill)
+        del distill["inversion"], distill["generator"]  # an assistant sees real images
+        key = store.digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
         links.append(Link(kind=ASSISTANT, key=key, config=taught, seed=seed))
     return links
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from kdsweep.distill.schedules import scheduled
 from kdsweep.distill.teacher_outputs import LiveTeacher, LogitBank
 from kdsweep.errors import UserError
 from kdsweep.models import ImageClassifier, create_model
+from kdsweep.train import dreams
+from kdsweep.train.generators import Generators
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.loop import Observer, TeacherOutputs, Trained, train
 from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Chunk, Member, Population
-from kdsweep.train.student import TEMPERATURE, teacher_taps, with_adapters
+from kdsweep.train.student import MODEL, TEMPERATURE, teacher_taps, with_adapters
 from kdsweep.train.teachers import Found
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Group:
     config: Config  # any member's: its numbers and seeds are not read here
     student: str = "student"  # which of the pair is trained
     teacher: Found | None = None
+    images: Path | None = None  # dreamt ones in place of the real ones
 
 
 def train_group(
@@ -60,6 +63,8 @@ def train_group(
     config = group.config
     hardware = choose_hardware(config.train)
     materials = prepare_materials(config, hardware)
+    if group.images is not None:
+        materials = dreams.instead_of_real(materials, group.images, config.data, hardware)
     teachers = [] if group.teacher is None else load_teachers(group, materials, hardware)
     teacher = teachers[0] if teachers else None
     build = partial(build_student, group, materials)
@@ -80,12 +85,18 @@ def train_group(
         device=hardware.device,
         dtype=hardware.dtype,
     )
-    return train(
+    criterion = Total(losses, materials.labels, config)
+    made = _generators(group, teacher, materials, hardware)
+    own = {}
+    adapters = [p[0] for k, p in population.params.items() if not k.startswith(MODEL)]
+    if adapters:
+        own["adapter_parameters"] = _count(adapters)
+    results = train(
         population,
-        views=materials.views,
+        views=materials.views if made is None else made,
         labels=materials.labels,
         judged=materials.judged,
-        criterion=Total(losses, materials.labels, config),
+        criterion=criterion,
         teacher=_teacher_outputs(group, teachers, losses, materials, hardware, on_fill),
         config=config.train,
         schedule=config.schedule,
@@ -94,6 +105,41 @@ def train_group(
         eval_batch=config.evaluate.batch_size,
         together=_together(losses, members),
         stop_epoch=config.teacher.checkpoint_epoch if group.student == "teacher" else None,
+    )
+    for member in population.members:  # those that went to the end
+        beside, counts = criterion.learned(member), dict(own)
+        counts.update({f"{k}_parameters": _count(v.values()) for k, v in beside.items()})
+        if made is not None:
+            network = made.learned(member)
+            beside["generator"] = network.state_dict()
+            counts["generator_parameters"] = _count(network.parameters())
+        saved = {k: {n: v.detach().cpu().clone() for n, v in s.items()} for k, s in beside.items()}
+        results[member.name] = dataclasses.replace(
+            results[member.name], beside=saved, counts=counts
+        )
+    return results
+
+
+def _count(parameters: Iterable[Tensor]) -> float:
+    return float(sum(p.numel() for p in parameters))
+
+
+def _generators(
+    group: Group, teacher: nn.Module | None, materials: Materials, hardware: Hardware
+) -> Generators | None:
+    """What makes the students' images, where that is wanted: no real image is then read."""
+    config = group.config
+    if group.student != "student" or config.distill.generator is None:
+        return None
+    assert teacher is not None
+    steps = config.distill.generator.steps
+    return Generators(
+        config.distill.generator,
+        teacher,
+        hardware,
+        image_size=config.data.image_size,
+        count=len(materials.labels) if steps is None else steps * config.train.batch_size,
+        clip_norm=config.train.clip_norm,
     )
 
 
@@ -178,7 +224,8 @@ def _teacher_outputs(
     hardware: Hardware,
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs | None:
-    if not any(loss.needs_teacher for loss in losses.values()):
+    labels_images = group.student == "student" and group.config.distill.generator is not None
+    if not (labels_images or any(loss.needs_teacher for loss in losses.values())):
         return None
     assert group.teacher is not None
     found = group.teacher.members or (group.teacher,)
@@ -199,9 +246,11 @@ def _outputs_of(
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs:
     taps = teacher_taps(losses)
+    if taps or config.distill.generator is not None:
+        return LiveTeacher(teacher, hardware, taps)
     images, views = len(materials.labels), materials.views
     small = LogitBank.size_bytes(images, views.count, materials.classes) <= BANK_LIMIT
-    if taps or not (config.train.bank and views.discrete and small):
+    if not (config.train.bank and views.discrete and small):
         return LiveTeacher(teacher, hardware, taps)
     precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
     weights = store.file_hash(found.weights)[:16]
@@ -285,3 +334,12 @@ class Total:
             }
             self.states[names] = {k: state for k, state in made.items() if state is not None}
         return self.states[names]
+
+    def learned(self, member: Member) -> dict[str, Mapping[str, Tensor]]:
+        """What the losses' states have learned beside this member, by what it is called."""
+        states = self.states.get((member.name,), {})
+        return {
+            self.losses[name].learns: self.losses[name].learned(state)
+            for name, state in states.items()
+            if self.losses[name].learns
+        }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,34 @@ class TeacherOutputs(Protocol):
 
     def outputs(self, index: Tensor, view: Tensor, images: Tensor) -> Outputs:
         """Outputs with leading axes [S, B] for images [S, B, C, H, W] under these views."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes training images where no stored ones are shown, and may learn as students do.
+
+    Attributes:
+        count: images that make an epoch.
+        private: whether each member has images of its own; else those of one seed share them.
+    """
+
+    count: int
+    private: bool
+
+    def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
+        """Images [S, B, C, H, W] of step ``step``, for each of the members."""
+        ...
+
+    def learn(self, chunk: Chunk, size: int, step: int) -> None:
+        """Hear that the members of ``chunk`` have taken this step."""
+        ...
+
+    def snapshot(self) -> object:
+        """A copy of everything that training changes."""
+        ...
+
+    def restore(self, saved: object) -> None:
+        """Go back to a snapshot."""
         ...
 
 
@@ -108,13 +136,15 @@ class Trained:
     history: list[dict[str, float]] = field(default_factory=list)
     state: dict[str, Tensor] = field(default_factory=dict)  # parameters and buffers
     logits: Tensor | None = None  # [n, K] on the judged images, after the last epoch
+    beside: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # what learned with it
+    counts: dict[str, float] = field(default_factory=dict)  # parameters of those, as metrics
     seconds: float = 0.0  # this member's share of the time
 
 
 def train(
     population: Population,
     *,
-    views: Views,
+    views: Views | Maker,
     labels: Tensor,
     judged: Judged,
     criterion: Criterion,
@@ -131,8 +161,9 @@ def train(
 
     Args:
         population: the members, trained in place.
-        views: the training images and their augmentation.
-        labels: of the training images, int64 [n], on the device.
+        views: the training images and their augmentation, or what makes them.
+        labels: of the training images, int64 [n], on the device; images that are made have the
+            teacher's argmax instead.
         judged: images for the metrics after each epoch.
         criterion: the loss of each member.
         teacher: its outputs, or None where the criterion needs none.
@@ -163,7 +194,7 @@ def train(
 class _Setting:
     """What all members of a training share."""
 
-    views: Views
+    views: Views | Maker
     labels: Tensor
     judged: Judged
     criterion: Criterion
@@ -174,6 +205,11 @@ class _Setting:
     observer: Observer
     eval_batch: int
     epochs: int  # to be trained; the schedule's are the config's
+
+    @property
+    def maker(self) -> Maker | None:
+        """What makes the images, where no stored ones are shown."""
+        return None if isinstance(self.views, Views) else self.views
 
 
 class _Training:
@@ -187,8 +223,8 @@ class _Training:
         if population.device.type == "cuda" and size > 1 and len(population) > 1:
             self.size = min(size, self._measured_size())
         self.chunks = population.chunks(self.size, self.image)
-        n = len(setting.labels)
-        self.batches = list(iterate_batches(n, setting.config.batch_size))
+        self.images = len(setting.labels) if setting.maker is None else setting.maker.count
+        self.batches = list(iterate_batches(self.images, setting.config.batch_size))
         self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
         self.seconds = dict.fromkeys(self.history, 0.0)
         self.results: dict[str, Trained] = {}
@@ -282,8 +318,10 @@ class _Training:
 
     def _train_within_memory(self, epoch: int) -> Tensor:
         """One epoch; where memory runs out, the same epoch again in smaller chunks."""
+        maker = self.setting.maker
         while True:
             before = self.population.snapshot() if self.size > 1 else None
+            made = maker.snapshot() if maker is not None and self.size > 1 else None
             try:
                 return self._train_epoch(epoch)
             except torch.OutOfMemoryError as error:
@@ -292,6 +330,8 @@ class _Training:
                         "the device's memory does not hold one student; lower train.batch_size"
                     ) from error
                 self.population.restore(before)
+                if maker is not None:
+                    maker.restore(made)
                 self.size = (min(self.size, len(self.population)) + 1) // 2
                 self.chunks = self.population.chunks(self.size, self.image)
                 log.info("out of memory: %d students at a time from here on", self.size)
@@ -300,9 +340,14 @@ class _Training:
         """One epoch of every member; returns the mean training loss of each [N]."""
         setting, population = self.setting, self.population
         seeds, seed_of = distinct(population.seeds)
+        if setting.maker is not None and setting.maker.private:
+            seeds = population.seeds
+            seed_of = torch.arange(len(population), device=population.device)
         places = [_places(seed_of[chunk.part]) for chunk in self.chunks]
-        order = streams.permutation(len(setting.labels), seeds, epoch)
-        view = setting.views.sample(seeds, epoch, order)
+        order = streams.permutation(self.images, seeds, epoch)
+        view = order
+        if isinstance(setting.views, Views):
+            view = setting.views.sample(seeds, epoch, order)
         if setting.teacher is not None:
             setting.teacher.prepare(order, view)
         sums = torch.zeros(len(population), device=population.device, dtype=torch.float64)
@@ -328,9 +373,17 @@ class _Training:
         step = epoch * len(self.batches) + number
         fraction = epoch + number / len(self.batches)
         rate = learning_rate_factor(setting.schedule, fraction, setting.config.epochs)
-        images, blend = _beyond_views(setting.views, seeds, index, view, epoch, number)
+        blend = None
+        if isinstance(setting.views, Views):
+            images, blend = _beyond_views(setting.views, seeds, index, view, epoch, number)
+        else:
+            images = setting.views.make(self._rows(), index.shape[1], step)
         said = None if setting.teacher is None else setting.teacher.outputs(index, view, images)
-        labels = setting.labels[index]
+        if setting.maker is None:
+            labels = setting.labels[index]
+        else:
+            assert said is not None
+            labels = said.logits.argmax(-1)
         losses = []
         for chunk, place in zip(self.chunks, places, strict=True):
             heard = None if said is None else _select(said, place)
@@ -347,7 +400,20 @@ class _Training:
             )
             chunk.update(loss, step=step, rate_factor=rate, clip_norm=setting.config.clip_norm)
             losses.append(loss.detach())
+            if setting.maker is not None:
+                setting.maker.learn(chunk, index.shape[1], step)
         return torch.cat(losses)
+
+    def _rows(self) -> list[Member]:
+        """Whom the rows of a batch are made for: every member, or the first of each seed."""
+        members = self.population.members
+        assert self.setting.maker is not None
+        if self.setting.maker.private:
+            return members
+        first: dict[int, Member] = {}
+        for member in members:
+            first.setdefault(member.seed, member)
+        return list(first.values())
 
 
 @dataclass(frozen=True, kw_only=True)

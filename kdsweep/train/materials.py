@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -23,10 +24,15 @@ class Materials:
 
     dataset: Dataset
     digest: str  # of the pixels, the split and the views
-    views: Views
     labels: Tensor  # of the training images, int64 [n], on the device
     judged: Judged  # what runs are judged on: validation, or test in the published protocol
     test: Judged
+    make_views: Callable[[], Views]
+
+    @cached_property
+    def views(self) -> Views:
+        """The training images' views, made when they are first asked for."""
+        return self.make_views()
 
     @property
     def classes(self) -> int:
@@ -52,13 +58,6 @@ _prepared: dict[tuple[str, Hardware], Materials] = {}
 def _prepare(config: Config, hardware: Hardware) -> Materials:
     data = config.data
     dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
-    views = Views(
-        dataset.train.images,
-        data,
-        device=hardware.device,
-        dtype=hardware.dtype,
-        channels_last=hardware.channels_last,
-    )
     published = config.evaluate.protocol == "published"
     if not published and not len(dataset.val.labels):
         raise UserError(
@@ -69,10 +68,21 @@ def _prepare(config: Config, hardware: Hardware) -> Materials:
     return Materials(
         dataset=dataset,
         digest=store.digest(dataset.digest, data.views, data.mean, data.std),
-        views=views,
         labels=dataset.train.labels.to(hardware.device),
         judged=test if published else _judged("validation", dataset.val, data, hardware),
         test=test,
+        make_views=partial(views_of, dataset.train, data, hardware),
+    )
+
+
+def views_of(split: Split, data: DataConfig, hardware: Hardware) -> Views:
+    """The views of a split's images, on the device."""
+    return Views(
+        split.images,
+        data,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        channels_last=hardware.channels_last,
     )
 
 

@@ -242,13 +242,18 @@ def open_test(
 
 
 def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
-    """Write a finished student's parameters, and which judged images it has right, bit by bit."""
+    """Write a finished student's parameters, and which judged images it has right, bit by bit.
+
+    What learned beside it and is not part of it, such as a generator, has a file of its own.
+    """
     from safetensors.torch import save_file
 
     if trained.logits is None:
         return
     with store.writable(folder):
         save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
+        for part, state in trained.beside.items():
+            save_file(state, folder / f"{part}-seed{trained.seed}.safetensors")
         right = correct(trained.logits[None], materials.judged.labels.cpu())[0]
         (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
 

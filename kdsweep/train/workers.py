@@ -20,12 +20,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdsweep.errors import KdsweepError, TrainingError
 from kdsweep.train.group import Group, train_group
 from kdsweep.train.loop import Observer, Trained
 from kdsweep.train.population import Member
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STEP_SECONDS = 0.25  # between reports of progress
 
@@ -142,8 +145,9 @@ def split(members: Sequence[Member], parts: int) -> list[list[Member]]:
 def pack(trained: Trained) -> dict[str, Any]:
     """A result as plain arrays: tensors would be sent as handles on the sender's memory."""
     fields = {f.name: getattr(trained, f.name) for f in dataclasses.fields(trained)}
-    fields["state"] = {name: value.numpy() for name, value in trained.state.items()}
+    fields["state"] = _arrays(trained.state)
     fields["logits"] = None if trained.logits is None else trained.logits.numpy()
+    fields["beside"] = {part: _arrays(tensors) for part, tensors in trained.beside.items()}
     return fields
 
 
@@ -151,9 +155,17 @@ def unpack(fields: dict[str, Any]) -> Trained:
     """The inverse of ``pack``."""
     import torch
 
-    state = {name: torch.as_tensor(value) for name, value in fields["state"].items()}
+    def tensors(arrays: dict[str, Any]) -> dict[str, Tensor]:
+        return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+    beside = {part: tensors(arrays) for part, arrays in fields["beside"].items()}
     logits = None if fields["logits"] is None else torch.as_tensor(fields["logits"])
-    return Trained(**{**fields, "state": state, "logits": logits})
+    state = tensors(fields["state"])
+    return Trained(**{**fields, "state": state, "logits": logits, "beside": beside})
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: value.numpy() for name, value in tensors.items()}
 
 
 class _Remote:

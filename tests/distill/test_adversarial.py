@@ -13,7 +13,8 @@ from kdsweep.distill.adversarial import (
     discriminator_loss,
     flipped_loss,
 )
-from tests.distill.toy import CLASSES, STUDENT, TEACHER, f64
+from kdsweep.errors import UserError
+from tests.distill.toy import CLASSES, SHAPES, STUDENT, TEACHER, f64
 
 SEEDS = torch.tensor([3, 8])
 B = 16
@@ -127,3 +128,55 @@ def test_gradients_match_finite_differences() -> None:
         return flipped_loss(state.scores(list(parts), student))
 
     assert torch.autograd.gradcheck(value, (logits(1).requires_grad_(), *parts), fast_mode=True)
+
+
+def test_on_features_it_tells_embeddings_apart_and_not_logits() -> None:
+    loss = create_loss("adversarial", {"sees": "features"}, student=STUDENT, teacher=TEACHER)
+    assert (loss.student_taps, loss.teacher_taps) == (("head:input",), ("head:input",))
+    state = loss.create_state(torch.zeros(4, dtype=torch.int64), SEEDS, dtype=torch.float64)
+    assert isinstance(state, Discriminator)
+    width = SHAPES["teacher"]["head:input"][0]
+    assert state.weight0.shape == (2, 64, width)
+    draw = torch.Generator().manual_seed(1)
+    ours, theirs = torch.randn(2, 2, B, width, generator=draw, dtype=torch.float64)
+    ours.requires_grad_()
+    said = logits(3).requires_grad_()
+    value = loss(
+        Outputs(logits=said, features={"head:input": ours}),
+        Outputs(logits=logits(4), features={"head:input": theirs}),
+        torch.zeros(2, B, dtype=torch.int64),
+        {"discriminator_lr": torch.full((2,), 0.01, dtype=torch.float64)},
+        epoch=0.0,
+        state=state,
+    )
+    gradients = torch.autograd.grad(value.sum(), (ours, said), allow_unused=True)
+    assert gradients[0].abs().sum() > 0
+    assert gradients[1] is None
+
+
+def test_embeddings_of_one_width_need_no_layer_between() -> None:
+    options = {"sees": "features"}
+    wider = create_loss("adversarial", options, student=STUDENT, teacher=TEACHER)
+    (layer,) = wider.adapters(SHAPES["student"], SHAPES["teacher"]).values()
+    assert (layer.in_features, layer.out_features) == (12, 16)
+    same = create_loss("adversarial", options, student=STUDENT, teacher=STUDENT)
+    assert not len(same.adapters(SHAPES["student"], SHAPES["student"]))
+    on_logits = create_loss("adversarial", {}, student=STUDENT, teacher=TEACHER)
+    assert not on_logits.student_taps
+
+
+def test_what_it_sees_is_one_of_two() -> None:
+    with pytest.raises(UserError, match=r"^distill.losses.adversarial.sees=maps: allowed is one"):
+        create_loss("adversarial", {"sees": "maps"}, student=STUDENT, teacher=TEACHER)
+
+
+def test_a_lone_members_discriminator_is_what_it_learned() -> None:
+    loss = create_loss("adversarial", {"hidden": 8}, student=STUDENT, teacher=TEACHER)
+    state = loss.create_state(torch.zeros(4, dtype=torch.int64), SEEDS[:1])
+    assert state is not None
+    learned = loss.learned(state)
+    shapes = {name: tuple(value.shape) for name, value in learned.items()}
+    assert shapes == {
+        "weight0": (8, CLASSES), "bias0": (8,), "weight1": (1, 8), "bias1": (1,)
+    }  # fmt: skip
+    assert loss.learns == "discriminator"

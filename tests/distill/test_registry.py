@@ -181,7 +181,7 @@ def test_every_numeric_option_but_weight_and_momentum_changes_the_value(name, op
     [
         (n, o)
         for n, o in LOSSES
-        if not make(n, o).student_taps and n not in ("logit_mse", "adversarial")
+        if not make(n, o).student_taps and n not in ("logit_mse", "logit_mae", "adversarial")
     ],
 )
 def test_a_shift_of_an_images_logits_changes_nothing(name, options):
@@ -195,7 +195,7 @@ def test_a_shift_of_an_images_logits_changes_nothing(name, options):
 
 
 @pytest.mark.parametrize(
-    "name", ["hinton", "hinton_no_t2", "logit_mse", "dkd", "dist", "standardized"]
+    "name", ["hinton", "hinton_no_t2", "logit_mse", "logit_mae", "dkd", "dist", "standardized"]
 )
 def test_a_student_that_says_what_the_teacher_says_has_no_loss_and_no_gradient(name):
     case = Case(name, {})

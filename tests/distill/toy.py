@@ -43,6 +43,7 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hinton", {}),
     ("hinton_no_t2", {}),
     ("logit_mse", {}),
+    ("logit_mae", {}),
     ("dkd", {}),
     ("dist", {}),
     ("nkd", {}),
@@ -62,6 +63,7 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("infonce", {"dimensions": 5}),
     ("crd", {"dimensions": 5, "negatives": 6}),
     ("adversarial", {"hidden": 5}),
+    ("adversarial", {"hidden": 5, "sees": "features"}),
 )
 IDS = [name + "".join(f"-{option}" for option in options) for name, options in LOSSES]
 

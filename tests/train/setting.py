@@ -21,7 +21,7 @@ from kdsweep.data import Views, normalise
 from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
 from kdsweep.distill.teacher_outputs import LiveTeacher
 from kdsweep.train.hardware import Hardware
-from kdsweep.train.loop import Judged, TeacherOutputs, Trained, train
+from kdsweep.train.loop import Judged, Maker, TeacherOutputs, Trained, train
 from kdsweep.train.population import Chunk, Member, Population
 from kdsweep.train.student import teacher_taps, with_adapters
 
@@ -195,12 +195,13 @@ class Setting:
         criterion: Criterion | None = None,
         together: int | None = None,
         epochs: int = EPOCHS,
+        maker: Maker | None = None,
     ) -> dict[str, Trained]:
         population = self.population(members)
         live = LiveTeacher(self.teacher.double(), hardware, teacher_taps(self.losses))
         return train(
             population,
-            views=self.views,
+            views=maker or self.views,
             labels=self.labels,
             judged=self.judged,
             criterion=criterion or Criterion(self.losses, self.labels),
