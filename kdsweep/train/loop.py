@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
-from kdsweep.data.erase import erase
-from kdsweep.data.mixup import mixup
 from kdsweep.distill import Mixup
-from kdsweep.distill.base import Outputs, at_least_float32
+from kdsweep.distill.base import Outputs
 from kdsweep.errors import TrainingError
-from kdsweep.evaluate import classification_metrics
+from kdsweep.train import batch as batches
+from kdsweep.train import judge
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.judge import Judged
 from kdsweep.train.memory import measure_fit
 from kdsweep.train.population import Chunk, Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor
@@ -99,29 +99,6 @@ class Observer(Protocol):
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         """Metrics of each member by name; returns members to drop with the reason."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """The images that a population is judged on after each epoch, on the device."""
-
-    name: str  # validation or test
-    images: Tensor  # uint8 [n, C, H, W]
-    labels: Tensor  # int64 [n]
-    normalise: Normalise
-
-    @property
-    def prefix(self) -> str:
-        """In front of metric names: val_accuracy, test_accuracy."""
-        return "val" if self.name == "validation" else self.name
-
-
-class Normalise(Protocol):
-    """Turns uint8 images into the floats that a network reads."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] to floats of the same shape."""
         ...
 
 
@@ -219,6 +196,7 @@ class _Training:
         self.population = population
         self.setting = setting
         self.size = size  # members that run as one network
+        self.eval_batch = setting.eval_batch
         self.image = tuple(setting.judged.images.shape[1:])
         if population.device.type == "cuda" and size > 1 and len(population) > 1:
             self.size = min(size, self._measured_size())
@@ -270,8 +248,8 @@ class _Training:
         started = time.perf_counter()
         losses = self._train_within_memory(epoch)
         judged = self.setting.judged
-        logits = predict(self.chunks, judged, self.setting.hardware, self.setting.eval_batch)
-        records = _records(self.population, losses, logits, judged)
+        logits = self._predict_within_memory()
+        records = judge.records(self.population, losses, logits, judged)
         share = (time.perf_counter() - started) / len(self.population)
         for member in self.population.members:
             self.history[member.name].append(records[member.name])
@@ -336,6 +314,22 @@ class _Training:
                 self.chunks = self.population.chunks(self.size, self.image)
                 log.info("out of memory: %d students at a time from here on", self.size)
 
+    def _predict_within_memory(self) -> Tensor:
+        """Logits [N, n, K] on the judged images; where memory runs out, in smaller batches."""
+        while True:
+            try:
+                return judge.predict(
+                    self.chunks, self.setting.judged, self.setting.hardware, self.eval_batch
+                )
+            except torch.OutOfMemoryError as error:
+                if self.eval_batch == 1:
+                    raise TrainingError(
+                        "the device's memory does not hold one image of every student; lower "
+                        "hydra.sweeper.n_jobs, or the sizes of the networks"
+                    ) from error
+                self.eval_batch = (self.eval_batch + 1) // 2
+                log.info("out of memory: judged %d images at a time from here on", self.eval_batch)
+
     def _train_epoch(self, epoch: int) -> Tensor:
         """One epoch of every member; returns the mean training loss of each [N]."""
         setting, population = self.setting, self.population
@@ -343,7 +337,7 @@ class _Training:
         if setting.maker is not None and setting.maker.private:
             seeds = population.seeds
             seed_of = torch.arange(len(population), device=population.device)
-        places = [_places(seed_of[chunk.part]) for chunk in self.chunks]
+        places = [batches.places(seed_of[chunk.part]) for chunk in self.chunks]
         order = streams.permutation(self.images, seeds, epoch)
         view = order
         if isinstance(setting.views, Views):
@@ -375,7 +369,7 @@ class _Training:
         rate = learning_rate_factor(setting.schedule, fraction, setting.config.epochs)
         blend = None
         if isinstance(setting.views, Views):
-            images, blend = _beyond_views(setting.views, seeds, index, view, epoch, number)
+            images, blend = batches.beyond_views(setting.views, seeds, index, view, epoch, number)
         else:
             images = setting.views.make(self._rows(), index.shape[1], step)
         said = None if setting.teacher is None else setting.teacher.outputs(index, view, images)
@@ -386,16 +380,18 @@ class _Training:
             labels = said.logits.argmax(-1)
         losses = []
         for chunk, place in zip(self.chunks, places, strict=True):
-            heard = None if said is None else _select(said, place)
+            heard = None if said is None else batches.select(said, place)
             with setting.hardware.autocast():
-                student, heard = chunk.forward(_at(images, place), heard, step=step, train=True)
+                student, heard = chunk.forward(
+                    batches.at(images, place), heard, step=step, train=True
+                )
             loss = setting.criterion(
                 chunk,
                 student,
                 heard,
-                _at(labels, place).expand(chunk.size, -1),
+                batches.at(labels, place).expand(chunk.size, -1),
                 epoch=fraction,
-                index=_at(index, place).expand(chunk.size, -1),
+                index=batches.at(index, place).expand(chunk.size, -1),
                 mixup=None if blend is None else blend.of(labels, place, chunk.size),
             )
             chunk.update(loss, step=step, rate_factor=rate, clip_norm=setting.config.clip_norm)
@@ -416,92 +412,5 @@ class _Training:
         return list(first.values())
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Blend:
-    """Which image of the batch each one was mixed with [S, B], and the share it kept [S]."""
-
-    partner: Tensor
-    share: Tensor
-
-    def of(self, labels: Tensor, place: Tensor | int, size: int) -> Mixup:
-        """The partners' labels and shares of a chunk of ``size`` members."""
-        others = labels.gather(1, self.partner)
-        return Mixup(
-            labels=_at(others, place).expand(size, -1), share=_at(self.share, place).expand(size)
-        )
-
-
-def _beyond_views(
-    views: Views, seeds: Tensor, index: Tensor, view: Tensor, epoch: int, number: int
-) -> tuple[Tensor, _Blend | None]:
-    """The rendered views, erased and mixed where that was asked for."""
-    images = views.render(index, view)
-    if views.erase > 0:
-        images = erase(images, seeds, epoch, index, probability=views.erase)
-    if views.mixup == 0:
-        return images, None
-    images, partner, share = mixup(images, seeds, epoch, number, alpha=views.mixup)
-    return images, _Blend(partner=partner, share=share)
-
-
-@torch.no_grad()
-def predict(chunks: list[Chunk], judged: Judged, hardware: Hardware, batch_size: int) -> Tensor:
-    """Logits [N, n, K] of every member on unaugmented images, in evaluation mode."""
-    parts = []
-    for images in _plain_batches(judged, hardware, batch_size):
-        with hardware.autocast():
-            outputs = [
-                chunk.forward(images.unsqueeze(0), step=0, train=False)[0] for chunk in chunks
-            ]
-        parts.append(torch.cat([said.logits for said in outputs]))
-    return torch.cat(parts, dim=1)
-
-
-@torch.no_grad()
-def predict_alone(model: nn.Module, judged: Judged, hardware: Hardware, batch_size: int) -> Tensor:
-    """Logits [n, K] of one network on unaugmented images, in evaluation mode, on the CPU."""
-    model.eval()
-    parts = []
-    for images in _plain_batches(judged, hardware, batch_size):
-        with hardware.autocast():
-            logits = model(images)
-        parts.append(at_least_float32(logits))
-    return torch.cat(parts).cpu()
-
-
-def _plain_batches(judged: Judged, hardware: Hardware, batch_size: int) -> Iterator[Tensor]:
-    for start in range(0, len(judged.labels), batch_size):
-        yield hardware.layout(judged.normalise(judged.images[start : start + batch_size]))
-
-
-def _records(
-    population: Population, losses: Tensor, logits: Tensor, judged: Judged
-) -> dict[str, dict[str, float]]:
-    measured = classification_metrics(logits, judged.labels)
-    table = torch.stack([losses, *measured.values()]).cpu().tolist()
-    names = ("train_loss", *(f"{judged.prefix}_{name}" for name in measured))
-    return {
-        member.name: {name: row[i] for name, row in zip(names, table, strict=True)}
-        for i, member in enumerate(population.members)
-    }
-
-
 def _finite(value: float) -> bool:
     return value - value == 0.0
-
-
-def _places(seed_of: Tensor) -> Tensor | int:
-    """Where a chunk's members find their seed's batch: one place where they all share it."""
-    places = seed_of.tolist()
-    return places[0] if len(set(places)) == 1 else seed_of
-
-
-def _at(shared: Tensor, place: Tensor | int) -> Tensor:
-    return shared[place : place + 1] if isinstance(place, int) else shared[place]
-
-
-def _select(outputs: Outputs, place: Tensor | int) -> Outputs:
-    return Outputs(
-        logits=_at(outputs.logits, place),
-        features={name: _at(value, place) for name, value in outputs.features.items()},
-    )

@@ -15,7 +15,7 @@ from kdsweep.config import Config, DataConfig
 from kdsweep.data import Dataset, Split, Views, load_dataset, normalise
 from kdsweep.errors import UserError
 from kdsweep.train.hardware import Hardware
-from kdsweep.train.loop import Judged
+from kdsweep.train.judge import Judged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,8 @@ from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_co
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.train.hardware import Hardware
-from kdsweep.train.loop import Trained, predict_alone
+from kdsweep.train.judge import predict_alone
+from kdsweep.train.loop import Trained
 from kdsweep.train.materials import Materials
 
 WEIGHTS = "model.safetensors"

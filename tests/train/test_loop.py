@@ -14,6 +14,7 @@ from kdsweep.config import OptimizerConfig, ViewsConfig
 from kdsweep.distill import loss_names
 from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.judge import predict
 from kdsweep.train.loop import Trained
 from kdsweep.train.population import Chunk, Member
 from tests.train.setting import (
@@ -288,3 +289,32 @@ def test_learning_from_the_labels_lowers_the_loss() -> None:
     member = Member(name="a", seed=0, hyper={"alpha": 0.0, "temperature": 1.0, "lr": 0.05})
     history = setting.train([member], epochs=12)["a"].history
     assert history[-1]["val_nll"] < 0.8 * history[0]["val_nll"]
+
+
+def test_out_of_memory_while_judging_takes_smaller_batches(
+    setting: Setting, solo: dict[str, Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def greedy(chunks: Any, judged: Any, hardware: Any, batch_size: int) -> Tensor:
+        asked.append(batch_size)
+        if batch_size > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(chunks, judged, hardware, batch_size)
+
+    monkeypatch.setattr("kdsweep.train.judge.predict", greedy)
+    results = setting.train(a_population(5), GROUPED)
+    assert asked[:4] == [1000, 500, 250, 125]
+    assert set(asked[4:]) == {63}
+    assert_same(solo["m0"], results["m0"])
+
+
+def test_not_even_one_image_can_be_judged(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*given: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("kdsweep.train.judge.predict", greedy)
+    with pytest.raises(TrainingError, match="does not hold one image"):
+        setting.train(a_population(1), GROUPED)

@@ -1,0 +1,83 @@
+"""What a population is worth after an epoch: its logits and metrics on the judged images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdsweep.distill.base import at_least_float32
+from kdsweep.evaluate import classification_metrics
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.population import Chunk, Population
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The images that a population is judged on after each epoch, on the device."""
+
+    name: str  # validation or test
+    images: Tensor  # uint8 [n, C, H, W]
+    labels: Tensor  # int64 [n]
+    normalise: Normalise
+
+    @property
+    def prefix(self) -> str:
+        """In front of metric names: val_accuracy, test_accuracy."""
+        return "val" if self.name == "validation" else self.name
+
+
+class Normalise(Protocol):
+    """Turns uint8 images into the floats that a network reads."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] to floats of the same shape."""
+        ...
+
+
+@torch.no_grad()
+def predict(
+    chunks: Sequence[Chunk], judged: Judged, hardware: Hardware, batch_size: int
+) -> Tensor:
+    """Logits [N, n, K] of every member on unaugmented images, in evaluation mode."""
+    parts = []
+    for images in _plain_batches(judged, hardware, batch_size):
+        with hardware.autocast():
+            outputs = [
+                chunk.forward(images.unsqueeze(0), step=0, train=False)[0] for chunk in chunks
+            ]
+        parts.append(torch.cat([said.logits for said in outputs]))
+    return torch.cat(parts, dim=1)
+
+
+@torch.no_grad()
+def predict_alone(model: nn.Module, judged: Judged, hardware: Hardware, batch_size: int) -> Tensor:
+    """Logits [n, K] of one network on unaugmented images, in evaluation mode, on the CPU."""
+    model.eval()
+    parts = []
+    for images in _plain_batches(judged, hardware, batch_size):
+        with hardware.autocast():
+            logits = model(images)
+        parts.append(at_least_float32(logits))
+    return torch.cat(parts).cpu()
+
+
+def _plain_batches(judged: Judged, hardware: Hardware, batch_size: int) -> Iterator[Tensor]:
+    for start in range(0, len(judged.labels), batch_size):
+        yield hardware.layout(judged.normalise(judged.images[start : start + batch_size]))
+
+
+def records(
+    population: Population, losses: Tensor, logits: Tensor, judged: Judged
+) -> dict[str, dict[str, float]]:
+    """Each member's training loss and metrics, by name, from losses [N] and logits [N, n, K]."""
+    measured = classification_metrics(logits, judged.labels)
+    table = torch.stack([losses, *measured.values()]).cpu().tolist()
+    names = ("train_loss", *(f"{judged.prefix}_{name}" for name in measured))
+    return {
+        member.name: {name: row[i] for name, row in zip(names, table, strict=True)}
+        for i, member in enumerate(population.members)
+    }
