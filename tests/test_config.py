@@ -121,6 +121,8 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     (TrainConfig, "train.fuse", ["vmapped", ""], "one of auto, loop, grouped", ["auto", "loop"]),
     (TrainConfig, "train.threads", [0, -2], "a number above 0", [None, 1]),
     (TeacherConfig, "teacher.epochs", [0, -1], "a number above 0", [None, 1]),
+    (TeacherConfig, "teacher.lr", [0.0, -1.0], "a number above 0", [None, 0.1]),
+    (TeacherConfig, "teacher.weight_decay", [-1.0], "0 or more", [None, 0.0]),
     (TeacherConfig, "teacher.checkpoint_epoch", [0, -1], "a number above 0", [None, 3]),
     (TeacherConfig, "teacher.ensemble", [0, -1], "a number above 0", [1, 3]),
     (
