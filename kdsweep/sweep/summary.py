@@ -114,7 +114,7 @@ def dataset_name(record: dict[str, Any]) -> str:
 
 
 def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
-    values = {key.rpartition(".")[2]: overrides(record).get(key, "") for key in keys}
+    values = {key.rpartition(".")[2]: _typed(overrides(record).get(key, "")) for key in keys}
     by_seed = {
         int(seed): _value({"costs": record["costs"] if kept["metrics"] else {}, **kept}, objective)
         for seed, kept in record["seeds"].items()
@@ -141,6 +141,16 @@ def _own_costs(record: dict[str, Any]) -> dict[str, float] | None:
         costs: dict[str, float] = record["costs"]
         return costs
     return None
+
+
+def _typed(text: str) -> object:
+    """A number where the text is one: axes of numbers make a map."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None:
