@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    logging.raiseExceptions = False  # a pipe that nobody reads is told once, by the next print
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra raises; what the user sees is decided here
     try:
@@ -130,12 +134,12 @@ def task(config: DictConfig) -> Any:
         job = make_job(config, HydraConfig.get())
         (outcome,) = run_jobs([job])
         value = outcome.value
-    except KdsweepError as error:
+        if single:
+            report_single(job, outcome)
+    except (KdsweepError, BrokenPipeError) as error:
         if not single:
             raise
         raise Refusal(error) from None
-    if single:
-        report_single(job, outcome)
     return value
 
 

@@ -492,6 +492,12 @@ class Config:
     trial: int | None = None  # set by the sweeper
 
     def __post_init__(self) -> None:
+        _require(
+            bool(self.root.strip()) and not set("?%") & set(self.root),
+            "root",
+            self.root,
+            "a folder whose path holds no ? and no %, which database addresses can't",
+        )
         for name in self.objectives:
             _choice("objective", name, tuple(OBJECTIVES))
         _require(

@@ -121,7 +121,7 @@ def why_apart(groups: Sequence[Sequence[Job]]) -> str:
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in nested.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key != "losses":
             found |= _flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value

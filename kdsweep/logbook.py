@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -209,7 +210,10 @@ class RunObserver:
         for name, record in records.items():
             self.tracker.log_epoch(self.runs[name], record, epoch=epoch + 1)
         self.progress.epoch(epoch, records)
-        return {} if self.pruning is None else self.pruning.epoch(epoch, records)
+        leaving = {} if self.pruning is None else self.pruning.epoch(epoch, records)
+        diverged = [n for n, record in records.items() if not math.isfinite(record["train_loss"])]
+        self.progress.leave((*leaving, *diverged), epoch)
+        return leaving
 
 
 def _params(config: Config) -> dict[str, object]:

@@ -19,11 +19,33 @@ def hydra_line(error: BaseException) -> str:
     """The line for an error of composing the configuration."""
     text = str(error)
     return (
-        _unknown_option(text)
+        _needs_sweep(text)
+        or _unreadable(text)
+        or _unknown_option(text)
         or _unknown_key(text)
         or _wrong_value(error)
         or " ".join(text.split())
     )
+
+
+def _needs_sweep(text: str) -> str | None:
+    several = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if several is not None:
+        return f"{several.group(1)}: several values are a sweep; add -m"
+    if "hydra.mode changed during config composition" in text:
+        return "search=... and presets that sweep need -m: python -m kdsweep -m ..."
+    return None
+
+
+def _unreadable(text: str) -> str | None:
+    found = re.search(r"Error when parsing index: (\d+), string: (.*?) out of \[", text, re.DOTALL)
+    if found is None:
+        return None
+    given = found.group(2)
+    key, equals, value = given.partition("=")
+    if not equals:
+        return f"{given}: allowed is key=value, or group=option"
+    return f"{given}: can't be read; quote what holds spaces or signs: \"{key}='{value}'\""
 
 
 def option_line(arguments: list[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,12 @@ class Progress:
         title: what is being trained.
         epochs: how many.
         metric: which of the epoch's metrics is shown, such as val_accuracy.
+        members: how many train; they may report an epoch in parts.
     """
 
-    def __init__(self, title: str, *, epochs: int, metric: str) -> None:
+    def __init__(self, title: str, *, epochs: int, metric: str, members: int = 1) -> None:
         self.title = title
+        self.members = members
         self.epochs = epochs
         self.metric = metric
         self.started = time.monotonic()
@@ -35,6 +37,16 @@ class Progress:
         self.total = 1
         self.epoch_text = ""
         self.bar: RichProgress | None = None
+        self.heard: dict[int, dict[str, Mapping[str, float]]] = {}  # by epoch
+        self.left: dict[str, int] = {}  # members that stopped, and their last epoch
+
+    def expected(self, epoch: int) -> int:
+        """How many members will report ``epoch``."""
+        return self.members - sum(last < epoch for last in self.left.values())
+
+    def leave(self, names: Iterable[str], epoch: int) -> None:
+        """Members that will report no epoch after this one."""
+        self.left.update(dict.fromkeys(names, epoch))
 
     def __enter__(self) -> Progress:
         self.started = time.monotonic()
@@ -88,9 +100,12 @@ class Progress:
             self.bar.update(self.task, completed=done, total=total)
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> None:
-        """The metrics of every member after ``epoch`` (from 0)."""
-        if not records:
+        """The metrics of some members after ``epoch`` (from 0); told once all have got there."""
+        heard = self.heard.setdefault(epoch, {})
+        heard.update(records)
+        if not heard or len(heard) < self.expected(epoch):
             return
+        records = self.heard.pop(epoch)
         scores = [record[self.metric] for record in records.values()]
         losses = [record["train_loss"] for record in records.values()]
         mean = sum(scores) / len(scores)

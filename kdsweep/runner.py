@@ -297,7 +297,12 @@ class Runner:
     ) -> dict[str, Trained]:
         metric = f"{self.plan.materials.judged.prefix}_accuracy"
         many = f" x {len(members)}" if len(members) > 1 else ""
-        with Progress(title + many, epochs=group.config.train.epochs, metric=metric) as progress:
+        with Progress(
+            title + many,
+            epochs=group.config.train.epochs,
+            metric=metric,
+            members=len(members),
+        ) as progress:
             observer = RunObserver(self.book.tracker, runs, progress, pruning)
             processes = min(self.plan.hardware.workers, len(members))
             if processes > 1:

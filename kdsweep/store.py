@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -98,9 +99,10 @@ def writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
-            f"can't write in {folder}: {reason}; free some space or choose another folder "
-            "with root=..."
+            f"can't write in {folder}: {reason}; {'free some space or ' if full else ''}"
+            "choose another folder with root=..."
         ) from error
 
 

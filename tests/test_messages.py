@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from kdsweep.cli import conf_dir, explain, register, typed
 from kdsweep.config import Config
 from kdsweep.errors import TrainingError
+from kdsweep.messages import hydra_line
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,3 +137,25 @@ def test_errors_that_are_nobodys() -> None:
     line, status = explain(ZeroDivisionError("division by zero"))
     assert status == 1
     assert line.startswith("unexpected ZeroDivisionError: division by zero (set HYDRA_FULL_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            "Ambiguous value for argument 'distill.temperature=1,2'\n1. To use it as a list, ...",
+            "distill.temperature=1,2: several values are a sweep; add -m",
+        ),
+        (
+            "Error when parsing index: 1, string: root=/a b#c out of ['x', 'root=/a b#c'].\n"
+            "LexerNoViableAltException: root=/a b#c\n  ^\nSee https://hydra.cc",
+            "root=/a b#c: can't be read; quote what holds spaces or signs: \"root='/a b#c'\"",
+        ),
+        (
+            "Error when parsing index: 0, string: experiment out of ['experiment'].",
+            "experiment: allowed is key=value, or group=option",
+        ),
+    ],
+)
+def test_what_hydra_says_at_length_is_one_line(error: str, line: str) -> None:
+    assert hydra_line(Exception(error)) == line

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -240,9 +241,7 @@ def test_where_nothing_can_be_written_the_user_is_told(
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"can't write in {root}")
-    assert line.endswith(
-        ": Not a directory; free some space or choose another folder with root=..."
-    )
+    assert line.endswith(": Not a directory; choose another folder with root=...")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a full device")
@@ -286,3 +285,9 @@ def test_json_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_hash_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert file_hash(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_only_a_full_disk_asks_for_space(tmp_path: Path) -> None:
+    told = "No space left on device; free some space or choose"
+    with pytest.raises(UserError, match=told), store.writable(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

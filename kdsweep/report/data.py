@@ -148,7 +148,7 @@ def best_cell(sweep: Sweep) -> Cell | None:
 
 def rows(sweep: Sweep) -> list[Row]:
     """Teacher, baseline, then the cells in sweep order."""
-    best = best_cell(sweep)
+    best = best_cell(sweep) if len(sweep.cells) > 1 else None
     lines = []
     if sweep.teacher is not None:
         lines.append(
@@ -188,9 +188,12 @@ def costs(sweep: Sweep) -> list[tuple[str, list[str]]]:
     """What each network costs, in words, for the teacher, the baseline and cells of their own."""
     timed = f" a batch ({sweep.latency_conditions})" if sweep.latency_conditions else " a batch"
     lines = []
-    for row in (sweep.teacher, sweep.baseline, *sweep.cells):
-        if row is None:
-            continue
+    networks: list[tuple[str, Model | Cell]] = []
+    for role, model in (("teacher", sweep.teacher), ("baseline", sweep.baseline)):
+        if model is not None:
+            networks.append((f"{role} {model.label}", model))
+    networks += [(cell.label, cell) for cell in sweep.cells]
+    for label, row in networks:
         efficiency = row.efficiency if isinstance(row, Model) else None
         flops = row.flops if isinstance(row, Model) else None
         facts = [
@@ -200,10 +203,10 @@ def costs(sweep: Sweep) -> list[tuple[str, list[str]]]:
             "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms{timed}",
             "" if efficiency is None else f"efficiency {efficiency:.3g}",
         ]
-        if row is sweep.baseline and sweep.teacher is not None:
-            ratio = sweep.teacher.parameters / sweep.baseline.parameters
+        if isinstance(row, Model) and row is sweep.baseline and sweep.teacher is not None:
+            ratio = sweep.teacher.parameters / row.parameters
             facts.append(f"{ratio:.1f} times fewer parameters than the teacher")
-        lines.append((row.label, [fact for fact in facts if fact]))
+        lines.append((label, [fact for fact in facts if fact]))
     return [(label, facts) for label, facts in lines if facts]
 
 

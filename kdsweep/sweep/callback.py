@@ -128,6 +128,9 @@ def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]
         commands["Compare the runs in MLflow"] = tracker.ui_command()
         commands["then open"] = tracker.compare_url(runs)
     where = "" if config.root == "mlruns" else f" root={config.root}"
+    commands["Confirm its best cells, on fresh seeds and on test"] = (
+        f"python -m kdsweep.confirm study={study}{where} top=3 seeds=20"
+    )
     commands["Export the study"] = f"python -m kdsweep.export study={study}{where}"
     return commands
 

@@ -73,6 +73,10 @@ class SweepLoop:
                 "hydra.sweeper.custom_search_space: allowed is null; name the space in "
                 "hydra.sweeper.params, or take the official sweeper (hydra/sweeper=optuna)"
             )
+        for key in ("n_trials", "n_jobs"):
+            given = self.options[key]
+            if given is not None and given < 1:
+                raise UserError(f"hydra.sweeper.{key}={given}: allowed is 1 or more")
         cells = self.space.cells() if self.grid else []
         self._check(cells)
         study = self._open()
@@ -194,16 +198,19 @@ class SweepLoop:
     def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         wanted = len(cells) if self.grid else self.options["n_trials"]
         done = self._settled(study)
+        running = studies.count(study, (TrialState.RUNNING,))
         space = ", ".join(self.space.distributions) or "nothing"
         if done >= wanted:
             log.info("study %s: all %d trials are finished", study.study_name, wanted)
         else:
+            elsewhere = f", {running} of them in other processes" if running else ""
             log.info(
-                "study %s: %s, %d of %d trials to go",
+                "study %s: %s, %d of %d trials to go%s",
                 study.study_name,
                 space,
                 wanted - done,
                 wanted,
+                elsewhere,
             )
 
     def _open_parent(self, study: optuna.Study) -> None:
@@ -298,6 +305,14 @@ class SweepLoop:
             )
 
     def _conclude(self, study: optuna.Study) -> None:
+        running = studies.count(study, (TrialState.RUNNING,))
+        if running:
+            log.info(
+                "study %s: %d trials are still running in other processes; the one that ends "
+                "last reports them, and the same command does so later",
+                study.study_name,
+                running,
+            )
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if not complete:
             states = (TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)

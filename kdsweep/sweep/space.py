@@ -31,6 +31,11 @@ class Space:
 
     def __init__(self, params: dict[str, Any], arguments: list[str]) -> None:
         given = [f"{key}={value}" for key, value in params.items()]
+        for one in (*given, *arguments):
+            try:
+                create_params_from_overrides([one])
+            except ValueError as error:
+                raise UserError(f"{one}: {error}") from error
         distributions, fixed, plain = create_params_from_overrides([*given, *arguments])
         self.distributions: dict[str, BaseDistribution] = {
             key: value for key, value in distributions.items() if key not in fixed

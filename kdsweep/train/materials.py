@@ -58,6 +58,10 @@ _prepared: dict[tuple[str, Hardware], Materials] = {}
 def _prepare(config: Config, hardware: Hardware) -> Materials:
     data = config.data
     dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    if len(dataset.classes) < 2:
+        raise UserError(
+            f"data={data.name}: has one class, {dataset.classes[0]}; allowed is 2 or more"
+        )
     published = config.evaluate.protocol == "published"
     if not published and not len(dataset.val.labels):
         raise UserError(

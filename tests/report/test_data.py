@@ -93,11 +93,11 @@ def test_costs_name_what_is_known() -> None:
     wide = Cell(label="width=2", values={}, accuracy_by_seed={}, parameters=400_000, size_mib=1.5)
     assert costs(replace(sweep, cells=(*sweep.cells, wide))) == [
         (
-            "teacher",
+            "teacher teacher",
             ["4,664,970 parameters", "17.81 MiB", "111.29 ms a batch (batch of 128, 1 thread)"],
         ),
         (
-            "baseline student",
+            "baseline baseline student",
             [
                 "106,826 parameters",
                 "0.41 MiB",
