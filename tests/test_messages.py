@@ -136,3 +136,10 @@ def test_errors_that_are_nobodys() -> None:
     line, status = explain(ZeroDivisionError("division by zero"))
     assert status == 1
     assert line.startswith("unexpected ZeroDivisionError: division by zero (set HYDRA_FULL_ERROR")
+
+
+def test_options_of_a_method_that_is_not_chosen() -> None:
+    line = line_of("distill=hinton", "distill.inversion.images=3")
+    assert line == "distill.inversion.images=3: allowed with distill=deep_inversion"
+    line = line_of("distill=hinton", "+distill.generator.latent=3")
+    assert line == "distill.generator.latent=3: allowed with distill=data_free"
