@@ -22,6 +22,7 @@ def hydra_line(error: BaseException) -> str:
         _needs_sweep(text)
         or _unreadable(text)
         or _unknown_option(text)
+        or _not_chosen(text)
         or _unknown_key(text)
         or _wrong_value(error)
         or " ".join(text.split())
@@ -93,6 +94,15 @@ def _unknown_key(text: str) -> str | None:
     if key.startswith("distill.losses."):
         return f"{key}: not among the losses and options that are set; add it with +{key}=..."
     return f"{key}: no such key{_nearest(key, keys)}; python -m kdsweep --cfg job lists them all"
+
+
+def _not_chosen(text: str) -> str | None:
+    """An option of what makes images, where nothing does."""
+    found = re.search(r"Error merging override \+*(distill\.(inversion|generator)\.\S+)", text)
+    if found is None:
+        return None
+    methods = {"inversion": "deep_inversion", "generator": "data_free"}
+    return f"{found.group(1)}: allowed with distill={methods[found.group(2)]}"
 
 
 def _wrong_value(error: BaseException) -> str | None:

@@ -159,3 +159,10 @@ def test_errors_that_are_nobodys() -> None:
 )
 def test_what_hydra_says_at_length_is_one_line(error: str, line: str) -> None:
     assert hydra_line(Exception(error)) == line
+
+
+def test_options_of_a_method_that_is_not_chosen() -> None:
+    line = line_of("distill=hinton", "distill.inversion.images=3")
+    assert line == "distill.inversion.images=3: allowed with distill=deep_inversion"
+    line = line_of("distill=hinton", "+distill.generator.latent=3")
+    assert line == "distill.generator.latent=3: allowed with distill=data_free"

@@ -119,7 +119,7 @@ def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
         int(seed): _value({"costs": record["costs"] if kept["metrics"] else {}, **kept}, objective)
         for seed, kept in record["seeds"].items()
     }
-    own = _own_costs(record)
+    own = _own_costs(record, keys)
     return Cell(
         label=" ".join(f"{key}={value}" for key, value in values.items()) or "cell",
         values=values,
@@ -134,10 +134,9 @@ def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
     )
 
 
-def _own_costs(record: dict[str, Any]) -> dict[str, float] | None:
-    """The costs of a cell whose network is not that of its baseline in every table."""
-    overridden = overrides(record)
-    if any(key == "pair" or key.startswith("pair.student") for key in overridden):
+def _own_costs(record: dict[str, Any], keys: Sequence[str]) -> dict[str, float] | None:
+    """The costs of a cell whose network is not the other cells', since it is swept."""
+    if any(key == "pair" or key.startswith("pair.student") for key in keys):
         costs: dict[str, float] = record["costs"]
         return costs
     return None
