@@ -30,6 +30,7 @@ from kdsweep.tracking.owner import Owner, this_process
 log = logging.getLogger(__name__)
 
 OWNER = "kdsweep:owner"  # the process that trains, or trained, the trial
+LOCK_SECONDS = 30  # how long a process waits for others to let SQLite's file go
 REASON = "kdsweep:reason"  # why it failed or was pruned
 RETRY = "kdsweep:retry"  # how often its cell has been lost with its process
 SPACE = "kdsweep:space"  # of the study: distributions and fixed configuration
@@ -86,17 +87,18 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         path = Path(url.removeprefix("sqlite:///"))
         with store.writable(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        arguments["connect_args"] = {"timeout": 60}
+        arguments["connect_args"] = {"timeout": LOCK_SECONDS}
     try:
         return _create_storage(url, arguments)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise UserError(
-            f"hydra.sweeper.storage={url}: {first_line(error)}; give sqlite:///FILE or "
+            f"storage={url}: {first_line(error)}; give sqlite:///FILE or "
             "postgresql+psycopg2://USER@HOST/DATABASE"
         ) from error
     except (SQLAlchemyError, OSError, RuntimeError, AssertionError) as error:
         raise UserError(
-            f"hydra.sweeper.storage={url}: can't be opened ({first_line(error)})"
+            f"storage={url}: can't be opened ({first_line(error)}); end whatever holds it, move "
+            "a damaged file away, or name another"
         ) from error
 
 
