@@ -98,7 +98,8 @@ def test_the_last_cell_of_a_grid_is_checked_first(run: Run) -> None:
 
 
 def test_a_list_without_m_is_no_sweep(run: Run) -> None:
-    assert "--multirun" in one_line(run(SMOKE, "distill.temperature=1,2"), status=2)
+    line = one_line(run(SMOKE, "distill.temperature=1,2"), status=2)
+    assert line == "distill.temperature=1,2: several values are a sweep; add -m"
 
 
 def pictures(folder: Path, *, train: list[str], test: list[str]) -> None:
