@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -38,7 +39,7 @@ def main() -> None:
     # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.stdout is None:  # closed by whoever started this
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        sys.stdout = io.StringIO()
     logging.raiseExceptions = False  # a pipe that nobody reads is told once, by the next print
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra raises; what the user sees is decided here
@@ -168,7 +169,10 @@ def typed(config: DictConfig) -> Config:
     """
     from omegaconf import OmegaConf
 
-    made: Config = OmegaConf.to_object(config)  # type: ignore[assignment]
+    from kdsweep.config import Config
+
+    made = OmegaConf.to_object(config)
+    assert isinstance(made, Config)
     unknown = _unknown_keys(OmegaConf.to_container(config), made)
     if unknown:
         raise UserError(f"{unknown[0]}: no such key; python -m kdsweep --cfg job lists them all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from typing import Any
 
 # What OmegaConf says of a value that its type does not take, and what is allowed instead.
 _ALLOWED = {
@@ -133,9 +134,9 @@ def _all_keys() -> list[str]:
 
     from kdsweep.config import Config
 
-    def walk(value: object, prefix: str) -> list[str]:
+    def walk(value: Any, prefix: str) -> list[str]:
         keys = []
-        for field in fields(value):  # type: ignore[arg-type]
+        for field in fields(value):
             child = getattr(value, field.name)
             keys.append(prefix + field.name)
             if is_dataclass(child):

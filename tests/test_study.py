@@ -242,7 +242,7 @@ def test_ctrl_c_closes_all_runs_and_the_same_command_would_continue(folder: Path
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "the same command continues study once" in said
-    sweep = Sweep(folder, None)  # type: ignore[arg-type]
+    sweep = Sweep(folder, None)
     study = optuna.load_study(study_name="once", storage=f"sqlite:///{folder}/mlruns/optuna.db")
     states = [trial.state for trial in study.get_trials()]
     assert TrialState.RUNNING not in states

@@ -41,7 +41,7 @@ class Untouchable:
 
 def without_pixels(config: Config, hardware: Hardware) -> Materials:
     real = prepare_materials(config, hardware)
-    hidden = Split(images=Untouchable(), labels=real.dataset.train.labels)  # type: ignore[arg-type]
+    hidden = Split(images=Untouchable(), labels=real.dataset.train.labels)
     return dataclasses.replace(
         real,
         dataset=dataclasses.replace(real.dataset, train=hidden),

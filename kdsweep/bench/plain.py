@@ -86,7 +86,7 @@ class PlainLoop:
             )
             loss = alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(said, labels)
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             self.optimizer.step()
             loss.item()  # the running loss that such loops print
             if done == 0:

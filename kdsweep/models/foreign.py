@@ -49,7 +49,7 @@ class ForeignClassifier(ImageClassifier):
         self.net = net
         for module in net.modules():
             if getattr(module, "inplace", False) is True:
-                module.inplace = False  # type: ignore[assignment]  # a bool of the layer's own
+                vars(module)["inplace"] = False
         calls = _trace(self, image_size=image_size, given=given)
         linear = [name for name, call in calls.items() if isinstance(call.layer, nn.Linear)]
         if not linear:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from kdsweep import store
+from kdsweep.cli import typed
 from kdsweep.config import Config
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs import RECORD, Job
@@ -132,7 +134,9 @@ def _best(study: optuna.Study, root: Path, top: int) -> list[dict[str, Any]]:
 
 
 def _job(finalist: dict[str, Any], selection: dict[str, Any], folder: Path) -> Job:
-    config = _typed(finalist["config"])
+    kept = OmegaConf.structured(Config)
+    kept.merge_with(finalist["config"])
+    config = typed(kept)
     config = dataclasses.replace(
         config,
         seed=selection["first_seed"],
@@ -144,14 +148,6 @@ def _job(finalist: dict[str, Any], selection: dict[str, Any], folder: Path) -> J
     )
     place = folder / f"round-{selection['round']}" / f"trial-{finalist['trial']}"
     return Job(config=config, folder=place, overrides=tuple(finalist["overrides"]))
-
-
-def _typed(plain: dict[str, Any]) -> Config:
-    from omegaconf import OmegaConf
-
-    merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
-    made: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    return made
 
 
 def _train(jobs: list[Job]) -> list[dict[str, Any]]:

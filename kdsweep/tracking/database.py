@@ -50,7 +50,7 @@ def create(database: Path, artifacts: Path) -> None:
     unfinished.touch()  # fails at once where MLflow would retry
     try:
         address = f"sqlite:///{unfinished.as_posix()}"
-        store = SqlAlchemyStore(address, str(artifacts))  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(address, str(artifacts))  # type: ignore[no-untyped-call]  # not annotated
         store.engine.dispose()
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())

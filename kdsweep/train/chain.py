@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -92,8 +93,8 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
     return links
 
 
-def _with_teacher(config: Config, **changes: object) -> Config:
-    changed = dataclasses.replace(config.teacher, **changes)  # type: ignore[arg-type]
+def _with_teacher(config: Config, **changes: Any) -> Config:
+    changed = dataclasses.replace(config.teacher, **changes)
     return dataclasses.replace(config, teacher=changed)
 
 

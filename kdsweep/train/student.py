@@ -66,7 +66,9 @@ class Student(nn.Module):
             return None
         own = self.adapters[loss]
         assert isinstance(own, nn.ModuleDict)
-        return own[key] if key in own else None  # noqa: SIM401 (a ModuleDict has no get)
+        if key not in own:
+            return None
+        return own[key]
 
 
 def student_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:

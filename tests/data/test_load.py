@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def _digest(cache: Path, **options: object) -> str:
-    config = DataConfig(name="digits", image_size=8, **options)  # type: ignore[arg-type]
+def _digest(cache: Path, **options: Any) -> str:
+    config = DataConfig(name="digits", image_size=8, **options)
     return load_dataset(config, cache=cache).digest
 
 

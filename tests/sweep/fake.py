@@ -34,10 +34,11 @@ class FakeLauncher:
         for job in jobs:
             point = dict(item.split("=", 1) for item in job)
             self.points.append(point)
+            value: Any
             try:
                 value, status = self.train(point), JobStatus.COMPLETED
             except Exception as error:
-                value, status = error, JobStatus.FAILED  # type: ignore[assignment]
+                value, status = error, JobStatus.FAILED
             returns.append(JobReturn(status=status, _return_value=value))
         return returns
 

@@ -32,12 +32,17 @@ def _sweep() -> Iterator[tuple[Any, Any]]:
         yield loader, config
 
 
+def composer_of(loader: Any, config: Any) -> Composer:
+    context: Any = SimpleNamespace(config_loader=loader)  # all that it reads of Hydra's
+    return Composer(context, config)
+
+
 @pytest.mark.parametrize("overrides", POINTS)
 def test_a_job_is_what_hydra_would_have_composed(
     sweep: tuple[Any, Any], overrides: list[str]
 ) -> None:
     loader, config = sweep
-    composer = Composer(SimpleNamespace(config_loader=loader), config)  # type: ignore[arg-type]
+    composer = composer_of(loader, config)
     composer.job([*overrides[:-1], "distill.temperature=9", "trial=7"], 0)  # fills the cache
     ours = composer.job(overrides, 0)
     theirs = loader.load_sweep_config(config, overrides)
@@ -59,7 +64,7 @@ def test_plain_values_share_one_composition(sweep: tuple[Any, Any]) -> None:
         get_group_options=loader.get_group_options,
         get_sources=loader.get_sources,
     )
-    composer = Composer(SimpleNamespace(config_loader=counting), config)  # type: ignore[arg-type]
+    composer = composer_of(counting, config)
     for t in (1, 2, 3):
         job = composer.job([f"distill.temperature={t}", "data=digits"], t)
         assert job.distill.temperature == t
@@ -69,6 +74,6 @@ def test_plain_values_share_one_composition(sweep: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("override", ["distill.temprature=3", "distill.temperature=abc"])
 def test_hydra_itself_says_what_is_wrong(sweep: tuple[Any, Any], override: str) -> None:
     loader, config = sweep
-    composer = Composer(SimpleNamespace(config_loader=loader), config)  # type: ignore[arg-type]
+    composer = composer_of(loader, config)
     with pytest.raises(ConfigCompositionException):
         composer.job([override], 0)

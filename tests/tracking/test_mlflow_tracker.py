@@ -167,7 +167,7 @@ def test_a_found_curve_goes_in_few_calls(
 
     def counted(self: Client, run: str, metrics: list[object] = [], **rest: object) -> None:  # noqa: B006
         calls.append(len(metrics))
-        log_batch(self, run, metrics, **rest)  # type: ignore[arg-type]
+        log_batch(self, run, metrics, **rest)
 
     monkeypatch.setattr(Client, "log_batch", counted)
     run = open_run(tracker)

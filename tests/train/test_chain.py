@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(place: Path, **teacher: object) -> Config:
-    made = TeacherConfig(**teacher)  # type: ignore[arg-type]
+    made = TeacherConfig(**teacher)
     data = DataConfig(train_limit=64)
     return Config(data=data, pair=PAIR, train=TRAIN, teacher=made, root=str(place))
 
@@ -77,7 +77,7 @@ def test_each_assistant_is_taught_by_the_one_before_it(place: Path) -> None:
 
 def test_what_an_assistant_is_found_by_tells_who_taught_it_and_how(place: Path) -> None:
     keys = [
-        links(config(place, **changes))[-1].key  # type: ignore[arg-type]
+        links(config(place, **changes))[-1].key
         for changes in (
             {"assistants": ["resnet32"]},
             {"assistants": ["resnet32"], "seed": 1},

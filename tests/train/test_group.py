@@ -52,7 +52,7 @@ def loss_at(
     hyper = {k: torch.full((2,), v, dtype=torch.float64) for k, v in numbers.items()}
     chunk = SimpleNamespace(members=[SimpleNamespace(name="m")], seeds=torch.zeros(2), hyper=hyper)
     return Total(losses, LABELS, config)(
-        chunk,  # type: ignore[arg-type]
+        chunk,
         outputs(1, **(features or {})),
         outputs(2) if said is None else Outputs(logits=said),
         LABELS.expand(2, -1),
