@@ -18,8 +18,7 @@ from kdsweep.distill.dkd import DKD
 from kdsweep.distill.hinton import Hinton, HintonNoT2, Standardized
 from kdsweep.distill.hints import FitNet, MultiLevel
 from kdsweep.distill.infonce import InfoNCE
-from kdsweep.distill.logit_mae import LogitMAE
-from kdsweep.distill.logit_mse import LogitMSE
+from kdsweep.distill.logit_matching import LogitMAE, LogitMSE
 from kdsweep.distill.nkd import NKD
 from kdsweep.distill.rkd import RKD
 from kdsweep.distill.teacherless import LabelSmoothing, TeacherFree

@@ -14,7 +14,7 @@ from kdsweep.config import GeneratorConfig
 from kdsweep.distill.base import at_least_float32
 from kdsweep.distill.data_free import Generator, dafl_loss
 from kdsweep.distill.features import embedding
-from kdsweep.distill.logit_mae import logit_mae
+from kdsweep.distill.logit_matching import logit_mae
 from kdsweep.models.taps import tapped
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.population import Chunk, Member

@@ -165,7 +165,7 @@ def test_a_found_curve_goes_in_few_calls(
     calls: list[int] = []
     log_batch = Client.log_batch
 
-    def counted(self: Client, run: str, metrics: list[object] = [], **rest: object) -> None:  # noqa: B006
+    def counted(self: Client, run: str, metrics: Sequence[Any] = (), **rest: Any) -> None:
         calls.append(len(metrics))
         log_batch(self, run, metrics, **rest)
 

@@ -5,7 +5,7 @@ import torch
 
 from kdsweep.config import GeneratorConfig
 from kdsweep.distill.data_free import one_hot_loss
-from kdsweep.distill.logit_mae import logit_mae
+from kdsweep.distill.logit_matching import logit_mae
 from kdsweep.train.generators import Generators
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.loop import Trained
