@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 
+from kdsweep import interrupts
 from kdsweep.errors import KdsweepError, UserError
 
 
@@ -32,6 +33,7 @@ def run(command: Callable[[list[str]], None], usage: str) -> None:
     if {"-h", "--help"} & set(arguments):
         print(usage.strip())
         return
+    interrupts.install()
     try:
         command(arguments)
     except KdsweepError as error:
@@ -39,4 +41,4 @@ def run(command: Callable[[list[str]], None], usage: str) -> None:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("kdsweep: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupts.STATUS)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kdsweep import interrupts
 from kdsweep.errors import KdsweepError, UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    interrupts.install()
     if sys.stdout is None:  # closed by whoever started this
         sys.stdout = io.StringIO()
     logging.raiseExceptions = False  # a pipe that nobody reads is told once, by the next print
@@ -46,7 +48,7 @@ def main() -> None:
     try:
         _hydra_main()
     except KeyboardInterrupt:
-        _leave("interrupted", 130)
+        _leave("interrupted", interrupts.STATUS)
     except BrokenPipeError:  # whoever read the output (head, a pager) has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import warnings
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,21 +35,21 @@ SEEDS = torch.tensor([3, 8])
 
 
 class Teacher(nn.Module):
-    """A linear teacher that remembers which images it was asked about."""
+    """A linear teacher that remembers what it was asked; after so many, it calls ``then``."""
 
-    def __init__(self, *, fail_after: int | None = None) -> None:
+    def __init__(self, after: int | None = None, then: Callable[[], object] = bool) -> None:
         super().__init__()
         draw = torch.Generator().manual_seed(5)
         self.weight = nn.Parameter(torch.randn(3 * SIZE * SIZE, CLASSES, generator=draw) / 3)
         self.body = nn.Flatten()
         self.seen: list[Tensor] = []
-        self.fail_after = fail_after
+        self.after, self.then = after, then
 
     def forward(self, images: Tensor) -> Tensor:
         assert not self.training
         self.seen.extend(images)
-        if self.fail_after is not None and len(self.seen) > self.fail_after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.after is not None and len(self.seen) > self.after:
+            self.then()
         return self.body(images) @ self.weight
 
 
@@ -162,19 +163,20 @@ def test_what_others_fill_meanwhile_is_not_computed_again(
 class Filler:
     """A process of its own that fills the whole bank once it is told to."""
 
-    def __init__(self, folder: Path, fail_after: int | None = None) -> None:
+    def __init__(self, folder: Path, after: int, then: Callable[[], object]) -> None:
         context = multiprocessing.get_context("fork")  # starts in no time
         self.go, self.ready = context.Event(), context.Event()
         self.answer, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=self.run, args=(folder, fail_after, theirs))
+        self.process = context.Process(
+            target=self.run, args=(folder, Teacher(after, then), theirs)
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of forking while there are threads
             self.process.start()
 
-    def run(self, folder: Path, fail_after: int | None, answer: Connection) -> None:
+    def run(self, folder: Path, teacher: Teacher, answer: Connection) -> None:
         torch.set_num_threads(1)
         teacher_outputs.FILL_BATCH_ON_CPU = 20  # of 540 pairs
-        teacher = Teacher(fail_after=fail_after)
         bank = make_bank(folder, teacher)
         self.ready.set()
         self.go.wait(60)
@@ -186,15 +188,23 @@ class Filler:
         return self.process.exitcode
 
 
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_two_processes_fill_at_once_and_a_third_is_killed(tmp_path: Path) -> None:
-    fillers = [Filler(tmp_path), Filler(tmp_path), Filler(tmp_path, fail_after=40)]
-    for filler in fillers:
+    dead = multiprocessing.get_context("fork").Event()
+    living = [Filler(tmp_path, after=40, then=dead.wait) for _ in range(2)]
+    killed = Filler(tmp_path, after=40, then=die)
+    for filler in (*living, killed):
         assert filler.ready.wait(60)
-    for filler in fillers:
+    for filler in (*living, killed):
         filler.go.set()
-    assert [filler.exit_code() for filler in fillers] == [0, 0, -signal.SIGKILL]
+    assert killed.exit_code() == -signal.SIGKILL
+    dead.set()
+    assert [filler.exit_code() for filler in living] == [0, 0]
     pairs = every_pair()[0].numel()
-    seen = [filler.answer.recv() for filler in fillers[:2]]
+    seen = [filler.answer.recv() for filler in living]
     assert pairs - 60 <= sum(seen) <= 2 * pairs
     teacher = Teacher()
     bank = make_bank(tmp_path, teacher)
@@ -204,7 +214,7 @@ def test_two_processes_fill_at_once_and_a_third_is_killed(tmp_path: Path) -> Non
 
 
 def test_a_killed_process_leaves_what_it_had(tmp_path: Path) -> None:
-    filler = Filler(tmp_path, fail_after=100)
+    filler = Filler(tmp_path, after=100, then=die)
     filler.go.set()
     assert filler.exit_code() == -signal.SIGKILL
     teacher = Teacher()

@@ -73,8 +73,8 @@ def check_finished(folder: Path, *, storage: str | None = None) -> dict[str, int
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     assert not [run for run in runs if run.info.status == "RUNNING"]
-    parents = [run for run in runs if run.data.tags.get("kdsweep.role") == "sweep"]
-    assert len(parents) <= 1, parents
+    parents = [run for run in runs if run.data.tags["kdsweep.kind"] == "sweep"]
+    assert len(parents) == 1, parents
     for trial in complete:
         run = client.get_run(trial.user_attrs["mlflow_run_id"])
         assert run.info.status == "FINISHED"

@@ -1,3 +1,5 @@
+"""Every option on its own: what is refused, with which line, and what is taken."""
+
 from __future__ import annotations
 
 import math
@@ -6,7 +8,6 @@ from typing import Any
 import pytest
 
 from kdsweep.config import (
-    OBJECTIVES,
     Config,
     DataConfig,
     DistillConfig,
@@ -15,7 +16,6 @@ from kdsweep.config import (
     InversionConfig,
     ModelConfig,
     OptimizerConfig,
-    PairConfig,
     PrunerConfig,
     ScheduleConfig,
     TeacherConfig,
@@ -24,7 +24,6 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.errors import UserError
-from kdsweep.hyperschedule import HyperSchedule
 
 NAN, INF = math.nan, math.inf
 
@@ -207,169 +206,3 @@ def test_every_option_is_tried_here() -> None:
     for made in {entry[0] for entry in RANGES}:
         for name in made.__dataclass_fields__:
             assert (made.__name__, name) in known | UNCHECKED | CROSS, (made.__name__, name)
-
-
-@pytest.mark.parametrize("root", [None, ""])
-def test_an_image_folder_needs_its_place(root: str | None) -> None:
-    with pytest.raises(UserError, match=r"^data.root=.*: allowed is a folder that holds train/"):
-        DataConfig(name="imagefolder", root=root)
-    DataConfig(name="imagefolder", root="pictures")
-
-
-def test_nesterov_needs_momentum() -> None:
-    with pytest.raises(UserError, match=r"^train.optimizer.momentum=0.0: .*nesterov=true$"):
-        OptimizerConfig(name="sgd", momentum=0.0, nesterov=True)
-    OptimizerConfig(name="sgd", momentum=0.9, nesterov=True)
-    OptimizerConfig(name="sgd", momentum=0.0)
-
-
-def test_a_server_needs_its_address() -> None:
-    with pytest.raises(UserError, match=r"^tracking.uri=None: allowed is the server's address"):
-        TrackingConfig(backend="server")
-    TrackingConfig(backend="server", uri="http://127.0.0.1:5000")
-
-
-def test_the_protocol_decides_about_validation_images() -> None:
-    published = EvaluateConfig(protocol="published")
-    with pytest.raises(UserError, match=r"^data.val_fraction=0.0: .*evaluate.protocol=published"):
-        Config(data=DataConfig(val_fraction=0.0))
-    with pytest.raises(UserError, match=r"^data.val_fraction=0.1: allowed is 0 with evaluate"):
-        Config(evaluate=published)
-    Config(data=DataConfig(val_fraction=0.0), evaluate=published)
-    Config(data=DataConfig(val_fraction=0.1))
-
-
-def test_a_pruner_judges_by_one_thing_that_every_epoch_gives() -> None:
-    pruner = PrunerConfig(name="median")
-    for objective in ("ece", ["accuracy", "nll"], "latency_ms"):
-        with pytest.raises(UserError, match=r"^objective=.*: allowed is accuracy or nll alone"):
-            Config(pruner=pruner, objective=objective)
-        Config(objective=objective)
-    for objective in ("accuracy", ["nll"]):
-        Config(pruner=pruner, objective=objective)
-
-
-def test_objectives_and_their_directions() -> None:
-    several = Config(objective=["accuracy", "latency_ms", "nll"])
-    assert several.objectives == ("accuracy", "latency_ms", "nll")
-    assert several.directions == ("maximize", "minimize", "minimize")
-    assert several.times_networks
-    assert Config().objectives == ("accuracy",)
-    assert not Config().times_networks
-    assert Config(evaluate=EvaluateConfig(latency=True)).times_networks
-    assert {name for name, up in OBJECTIVES.items() if up} == {
-        "accuracy", "top5_accuracy", "agreement", "delta_vs_baseline", "efficiency"
-    }  # fmt: skip
-
-
-def test_the_defaults_stand() -> None:
-    config = Config()
-    assert (config.distill.temperature, config.distill.alpha) == (4.0, 0.7)
-    assert config.data.val_fraction == 0.1
-    assert not config.evaluate.test
-
-
-def test_assistants_are_models() -> None:
-    made = TeacherConfig(assistants=["resnet20", {"name": "cifar_student", "width": 2}])
-    assert made.assistants == [
-        ModelConfig(name="resnet20"),
-        ModelConfig(name="cifar_student", width=2),
-    ]
-    for given in (
-        3,
-        {"width": 2.0},
-        {"name": "resnet20", "depth": 3},
-        {"name": "x", "width": "y"},
-    ):
-        with pytest.raises(UserError, match=r"^teacher.assistants=.*: allowed is a model's name"):
-            TeacherConfig(assistants=[given])
-    with pytest.raises(UserError, match=r"^pair.*width=-1: allowed is a number above 0$"):
-        TeacherConfig(assistants=[{"name": "cifar_student", "width": -1}])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"checkpoint": "t.pt", "ensemble": 2},
-        {"checkpoint": "t.pt", "generations": 1},
-        {"ensemble": 2, "generations": 1},
-        {"ensemble": 2, "assistants": ["resnet20"]},
-        {"generations": 2, "assistants": ["resnet20"]},
-    ],
-)
-def test_one_kind_of_teacher_at_a_time(given: dict[str, Any]) -> None:
-    with pytest.raises(
-        UserError, match=r"^teacher\..*: allowed is one of them at a time$"
-    ) as caught:
-        TeacherConfig(**given)
-    assert all(f"teacher.{key}=" in str(caught.value) for key in given)
-
-
-def test_which_model_teaches_the_student() -> None:
-    pair = PairConfig(teacher=ModelConfig(name="resnet56"), student=ModelConfig(name="resnet8"))
-    for teacher, name in (
-        (TeacherConfig(), "resnet56"),
-        (TeacherConfig(ensemble=3), "resnet56"),
-        (TeacherConfig(assistants=["resnet32", "resnet20"]), "resnet20"),
-        (TeacherConfig(generations=2), "resnet8"),
-    ):
-        assert Config(pair=pair, teacher=teacher).teaching.name == name
-
-
-def test_a_teacher_can_only_stop_early_in_its_own_training() -> None:
-    with pytest.raises(UserError, match=r"^teacher.checkpoint_epoch=3: allowed is null with"):
-        TeacherConfig(checkpoint="t.pt", checkpoint_epoch=3)
-    with pytest.raises(UserError, match=r"^teacher.checkpoint_epoch=16: allowed is 1 to 15, the"):
-        Config(teacher=TeacherConfig(checkpoint_epoch=16))
-    with pytest.raises(UserError, match=r"allowed is 1 to 4, the"):
-        Config(teacher=TeacherConfig(checkpoint_epoch=5, epochs=4))
-    Config(teacher=TeacherConfig(checkpoint_epoch=4, epochs=4))
-
-
-def test_schedules_of_hyperparameters() -> None:
-    losses: dict[str, dict[str, Any]] = {"hinton": {"weight": 1.0}}
-    linear = {"name": "linear", "end": 0.5}
-    made = DistillConfig(losses=losses, schedules={"alpha": linear, "hinton": linear})
-    assert {type(schedule) for schedule in made.schedules.values()} == {HyperSchedule}
-    for name in ("lr", "dkd"):
-        with pytest.raises(
-            UserError, match=rf"^distill.schedules.{name}=.*schedule of alpha, temperature, hinton"
-        ):
-            DistillConfig(losses=losses, schedules={name: linear})
-    with pytest.raises(UserError, match=r"^distill.learned_temperature=True: allowed is false"):
-        DistillConfig(losses=losses, schedules={"temperature": linear}, learned_temperature=True)
-
-
-HINTON: dict[str, dict[str, Any]] = {"hinton": {"weight": 1.0}}
-
-
-@pytest.mark.parametrize("source", ["inversion", "generator"])
-def test_images_that_are_made_need_a_loss_and_a_single_teacher(source: str) -> None:
-    given: dict[str, Any] = {
-        source: InversionConfig() if source == "inversion" else GeneratorConfig()
-    }
-    assert DistillConfig(losses=HINTON, **given).without_images == source
-    with pytest.raises(UserError, match=rf"^distill.{source}=.*: allowed is null without a loss"):
-        DistillConfig(**given)
-    with pytest.raises(UserError, match=rf"^teacher.ensemble=2: .* 1 with distill.{source}"):
-        Config(distill=DistillConfig(losses=HINTON, **given), teacher=TeacherConfig(ensemble=2))
-
-
-def test_one_thing_makes_the_images() -> None:
-    with pytest.raises(UserError, match=r"^distill.generator=.*: allowed is null beside"):
-        DistillConfig(losses=HINTON, inversion=InversionConfig(), generator=GeneratorConfig())
-    assert DistillConfig().without_images is None
-
-
-@pytest.mark.parametrize(
-    ("key", "data"),
-    [
-        ("data.image_size=30", DataConfig(image_size=30)),
-        ("data.views.mixup=0.2", DataConfig(views=ViewsConfig(mixup=0.2))),
-        ("data.views.erase=0.5", DataConfig(views=ViewsConfig(erase=0.5))),
-    ],
-)
-def test_what_a_generator_can_not_make(key: str, data: DataConfig) -> None:
-    Config(data=data, distill=DistillConfig(losses=HINTON, inversion=InversionConfig()))
-    with pytest.raises(UserError, match=rf"^{key}: allowed is .* with distill.generator"):
-        Config(data=data, distill=DistillConfig(losses=HINTON, generator=GeneratorConfig()))

@@ -1,0 +1,199 @@
+"""One experiment, what it is judged by, and where that is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdsweep.config.checks import choice, non_negative, positive, require, seed
+from kdsweep.config.data import DataConfig
+from kdsweep.config.distill import DistillConfig
+from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
+from kdsweep.config.train import ScheduleConfig, TrainConfig
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Which images a run is judged on.
+
+    ``validation`` is the protocol for every selection. ``published`` keeps no validation images,
+    trains on all and reads the last epoch on test: for reproducing numbers, never for choosing.
+    """
+
+    protocol: str = "validation"
+    test: bool = False  # open test once, after the last epoch
+    latency: bool = False  # time the networks: 100 batches each
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        choice("evaluate.protocol", self.protocol, ("validation", "published"))
+        positive("evaluate.batch_size", self.batch_size)
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    """MLflow: a local SQLite store, a server, or none at all."""
+
+    backend: str = "local"
+    uri: str | None = None
+    experiment: str = "kdsweep"
+
+    def __post_init__(self) -> None:
+        choice("tracking.backend", self.backend, ("local", "server", "none"))
+        require(
+            self.backend != "server" or bool(self.uri),
+            "tracking.uri",
+            self.uri,
+            "the server's address, such as http://127.0.0.1:5000",
+        )
+
+
+@dataclass(kw_only=True)
+class PrunerConfig:
+    """When a trial that does badly is stopped early; the numbers are Optuna's."""
+
+    name: str = "none"
+    startup_trials: int = 5  # median: finished trials before any is pruned
+    warmup_epochs: int = 0  # median: epochs before a trial may be pruned
+    min_epochs: int = 1  # asha, hyperband: epochs that every trial gets
+    reduction_factor: int = 3  # asha, hyperband: one of so many goes on
+    p_threshold: float = 0.1  # wilcoxon
+
+    def __post_init__(self) -> None:
+        choice("pruner.name", self.name, ("none", "median", "asha", "hyperband", "wilcoxon"))
+        non_negative("pruner.startup_trials", self.startup_trials)
+        non_negative("pruner.warmup_epochs", self.warmup_epochs)
+        positive("pruner.min_epochs", self.min_epochs)
+        require(
+            self.reduction_factor >= 2,
+            "pruner.reduction_factor",
+            self.reduction_factor,
+            "2 or more",
+        )
+        require(0 < self.p_threshold < 1, "pruner.p_threshold", self.p_threshold, "0 to 1")
+
+
+# Each objective's name, and whether more of it is better.
+OBJECTIVES = {
+    "accuracy": True,
+    "top5_accuracy": True,
+    "nll": False,
+    "ece": False,
+    "agreement": True,
+    "fidelity_kl": False,
+    "delta_vs_baseline": True,
+    "parameters": False,
+    "size_mib": False,
+    "flops_per_image": False,
+    "latency_ms": False,
+    "efficiency": True,
+}
+
+
+@dataclass(kw_only=True)
+class Config:
+    """One experiment: a teacher, a student, a dataset, a loss, a schedule and its seeds."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    pair: PairConfig = field(default_factory=PairConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    objective: Any = "accuracy"  # one name, or a list of them for a study of several objectives
+    storage: str = "sqlite:///mlruns/optuna.db"  # of the Optuna study
+    seed: int = 0  # first seed
+    seeds: int = 1  # how many, counted up from ``seed``
+    root: str = "mlruns"  # everything that a run writes
+    study: str | None = None  # names the Optuna study; null: named after what is swept
+    trial: int | None = None  # set by the sweeper
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.root.strip()) and not set("?%") & set(self.root),
+            "root",
+            self.root,
+            "a folder whose path holds no ? and no %, which database addresses can't",
+        )
+        for name in self.objectives:
+            choice("objective", name, tuple(OBJECTIVES))
+        require(
+            len(set(self.objectives)) == len(self.objectives) > 0,
+            "objective",
+            self.objective,
+            "one name or several different ones of " + ", ".join(OBJECTIVES),
+        )
+        require(
+            self.pruner.name == "none" or self.objectives in (("accuracy",), ("nll",)),
+            "objective",
+            self.objective,
+            "accuracy or nll alone with a pruner, which judges by what every epoch gives",
+        )
+        positive("seeds", self.seeds)
+        seed("seed", self.seed)
+        epochs = self.teacher.epochs or self.train.epochs
+        require(
+            (self.teacher.checkpoint_epoch or 1) <= epochs,
+            "teacher.checkpoint_epoch",
+            self.teacher.checkpoint_epoch,
+            f"1 to {epochs}, the teacher's epochs",
+        )
+        published = self.evaluate.protocol == "published"
+        require(
+            published or self.data.val_fraction > 0,
+            "data.val_fraction",
+            self.data.val_fraction,
+            "above 0, unless evaluate.protocol=published",
+        )
+        require(
+            not published or self.data.val_fraction == 0,
+            "data.val_fraction",
+            self.data.val_fraction,
+            "0 with evaluate.protocol=published, which trains on every image",
+        )
+
+        if self.distill.without_images is not None:
+            require(
+                self.teacher.ensemble == 1,
+                "teacher.ensemble",
+                self.teacher.ensemble,
+                f"1 with distill.{self.distill.without_images}, whose images come of one teacher",
+            )
+        if self.distill.generator is not None:
+            require(
+                self.data.image_size % 4 == 0,
+                "data.image_size",
+                self.data.image_size,
+                "a multiple of 4 with distill.generator, which doubles the resolution twice",
+            )
+            for key in ("erase", "mixup"):
+                value = getattr(self.data.views, key)
+                allowed = "0 with distill.generator, whose images are not augmented"
+                require(value == 0, f"data.views.{key}", value, allowed)
+
+    @property
+    def teaching(self) -> ModelConfig:
+        """The model that teaches the student: the last one of the chain, where there is one."""
+        if self.teacher.generations:
+            return self.pair.student
+        last: list[ModelConfig] = self.teacher.assistants[-1:]
+        return last[0] if last else self.pair.teacher
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the study optimises, first the one that reports show."""
+        given = self.objective if isinstance(self.objective, list | tuple) else [self.objective]
+        return tuple(str(name) for name in given)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Optuna's direction of each objective."""
+        return tuple("maximize" if OBJECTIVES[name] else "minimize" for name in self.objectives)
+
+    @property
+    def times_networks(self) -> bool:
+        """Whether latency is to be measured."""
+        return self.evaluate.latency or bool({"latency_ms", "efficiency"} & set(self.objectives))
