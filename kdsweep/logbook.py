@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdsweep.config import Config
 from kdsweep.jobs import RECORD, Job
 from kdsweep.progress import Progress
 from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker
+from kdsweep.train.judge import has_diverged
 from kdsweep.train.materials import Materials
 from kdsweep.train.teachers import Found
 
@@ -211,7 +211,7 @@ class RunObserver:
             self.tracker.log_epoch(self.runs[name], record, epoch=epoch + 1)
         self.progress.epoch(epoch, records)
         leaving = {} if self.pruning is None else self.pruning.epoch(epoch, records)
-        diverged = [n for n, record in records.items() if not math.isfinite(record["train_loss"])]
+        diverged = [name for name, record in records.items() if has_diverged(record)]
         self.progress.leave((*leaving, *diverged), epoch)
         return leaving
 

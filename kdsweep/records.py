@@ -9,7 +9,7 @@ from typing import Any
 
 from kdsweep.errors import UserError
 from kdsweep.jobs import Job
-from kdsweep.train.loop import Trained
+from kdsweep.train.interfaces import Trained
 from kdsweep.train.teachers import Found
 
 COMPLETE, FAILED, PRUNED = "complete", "failed", "pruned"

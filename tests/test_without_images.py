@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 
-import kdsweep.runner
+import kdsweep.plan
 import kdsweep.train.group
 from kdsweep.cli import conf_dir, register, typed
 from kdsweep.config import Config
@@ -18,7 +18,8 @@ from kdsweep.data import Split
 from kdsweep.errors import UserError
 from kdsweep.evaluate.cost import parameter_count
 from kdsweep.jobs import Job
-from kdsweep.runner import plan, run_jobs
+from kdsweep.plan import plan
+from kdsweep.runner import run_jobs
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.materials import Materials, prepare_materials, views_of
 from tests.test_methods import QUICK, SMALLER
@@ -69,7 +70,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdsweep.runner, "prepare_materials", without_pixels)
+    monkeypatch.setattr(kdsweep.plan, "prepare_materials", without_pixels)
     monkeypatch.setattr(kdsweep.train.group, "prepare_materials", without_pixels)
 
 

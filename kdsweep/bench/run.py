@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from kdsweep import arguments, store
 from kdsweep.bench import machine
 from kdsweep.bench.plain import PlainLoop
+from kdsweep.bench.table import table
 from kdsweep.config import (
     Config,
     DataConfig,
@@ -24,10 +24,10 @@ from kdsweep.config import (
 )
 from kdsweep.errors import UserError
 from kdsweep.jobs import numbers
-from kdsweep.train import teachers
+from kdsweep.train import keys, teachers
 from kdsweep.train.group import Group, build_student, load_teacher, train_group
 from kdsweep.train.hardware import Hardware, choose_hardware
-from kdsweep.train.loop import Trained
+from kdsweep.train.interfaces import Trained
 from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Member
 from kdsweep.train.teachers import Found
@@ -47,7 +47,6 @@ It prints a table, and writes bench.json and bench.md to out= (default: ROOT/ben
   accuracy=E     instead: train E epochs with the plain loop and with kdsweep, seeds=0,1,2 each,
                  on all training images or on limit= of them, and compare their accuracies
 """
-EPOCHS, IMAGES, CELLS = 15, 50_000, 25  # system 1's protocol, and its grid
 
 
 def main(given: list[str]) -> None:
@@ -270,7 +269,7 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
 def _trained_teacher(
     config: Config, materials: Materials, hardware: Hardware, shelf: store.Store
 ) -> Found:
-    key = teachers.teacher_key(config, materials, hardware)
+    key = keys.teacher_key(config, materials, hardware)
     found = teachers.find(shelf, "teacher", key)
     if found is not None:
         return found
@@ -283,61 +282,3 @@ def _trained_teacher(
     return teachers.keep(
         shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs
     )
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """The result as Markdown."""
-    about = result["machine"]
-    head = (
-        f"{about['device']}, {about['cores']} cores, torch {about['torch']}, "
-        f"Python {about['python']}\n\n"
-    )
-    if result["kind"] == "accuracy":
-        return head + _accuracy_table(result)
-    return head + _time_table(result)
-
-
-def _accuracy_table(result: Mapping[str, Any]) -> str:
-    rows = [
-        f"| {name} | {statistics.fmean(values):.2f} | "
-        f"{statistics.stdev(values) if len(values) > 1 else float('nan'):.2f} | {len(values)} |"
-        for name, values in (("plain loop", result["plain"]), ("kdsweep", result["kdsweep"]))
-    ]
-    return (
-        f"{result['epochs']} epochs of {result['train_images']} images, "
-        f"{result['judged_images']} validation images, seeds {result['seeds']}, "
-        f"teacher {result['teacher']:.2f} %\n\n"
-        "| loop | val_accuracy, % | sd | n |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
-    )
-
-
-def _time_table(result: Mapping[str, Any]) -> str:
-    seconds = {
-        name: statistics.median(v) for name, v in result["seconds_per_student_step"].items()
-    }
-    plain = seconds["plain"]
-    steps = -(-IMAGES // 128) * EPOCHS
-    lines = [
-        "| contender | ms a student-step | plain / this | s a trial, bank apart | "
-        "s the 25-cell grid, bank included | plain grid / this |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, each in seconds.items():
-        trial = each * steps
-        bank = 0.0
-        if name != "plain":
-            bank = result["bank_seconds_per_image"][name.split()[1]] * IMAGES * EPOCHS
-        grid = CELLS * trial + bank
-        lines.append(
-            f"| {name} | {1e3 * each:.2f} | {plain / each:.2f} | {trial:.0f} | {grid:.0f} | "
-            f"{CELLS * plain * steps / grid:.2f} |"
-        )
-    peaks = ", ".join(f"{v / 1e9:.0f} GFLOP/s {k}" for k, v in result["peak_flops"].items())
-    floor = 1e3 * result["student_step_flops"] / result["peak_flops"]["float32"]
-    lines += [
-        "",
-        f"Medians of {result['rounds']} interleaved rounds of {result['steps']} steps, batch 128. "
-        f"Convolution peak {peaks}; a student-step is {result['student_step_flops'] / 1e9:.2f} "
-        f"GFLOP, {floor:.1f} ms at the float32 peak. Memory {result['memory_gib']:.2f} GiB.",
-    ]
-    return "\n".join(lines) + "\n"

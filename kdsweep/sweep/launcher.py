@@ -131,7 +131,7 @@ def check(configs: Sequence[DictConfig]) -> None:
     """
     from kdsweep.cli import typed
     from kdsweep.jobs import Job
-    from kdsweep.runner import plan, refuse_idle_axes
+    from kdsweep.plan import plan, refuse_idle_axes
 
     jobs = []
     for i, config in enumerate(configs):

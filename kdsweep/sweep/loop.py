@@ -17,11 +17,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict, read_write
 from optuna.trial import Trial, TrialState
 
-from kdsweep import store
 from kdsweep.cli import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.compose import Composer
+from kdsweep.sweep.concluding import conclude
 from kdsweep.sweep.launcher import FusedLauncher, check
 from kdsweep.sweep.pruning import create_pruner
 from kdsweep.sweep.space import Space, allows
@@ -93,7 +93,7 @@ class SweepLoop:
             if timeout is not None and time.monotonic() - started > timeout:
                 log.info("timeout: %g s are over; the same command continues the study", timeout)
                 break
-        self._conclude(study)
+        conclude(study, Path(self.config.hydra.sweep.dir))
 
     def _check(self, cells: Sequence[dict[str, Any]]) -> None:
         """Compose and check every cell, or the corners of a continuous space, before the first."""
@@ -303,42 +303,6 @@ class SweepLoop:
                 f"{failed} of {batch} trials of a batch failed, more than "
                 f"hydra.sweeper.max_failure_rate={rate:g}"
             )
-
-    def _conclude(self, study: optuna.Study) -> None:
-        running = studies.count(study, (TrialState.RUNNING,))
-        if running:
-            log.info(
-                "study %s: %d trials are still running in other processes; the one that ends "
-                "last reports them, and the same command does so later",
-                study.study_name,
-                running,
-            )
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not complete:
-            states = (TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)
-            if studies.count(study, states):  # in other processes, or after the timeout
-                return
-            failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-            reason = failed[-1].user_attrs.get(studies.REASON, "unknown") if failed else "none ran"
-            raise TrainingError(
-                f"study {study.study_name}: every trial failed; the last: {reason}"
-            )
-        folder = Path(self.config.hydra.sweep.dir)
-        if len(study.directions) == 1:
-            best = study.best_trial
-            results: dict[str, Any] = {
-                "name": "optuna",
-                "best_params": best.params,
-                "best_value": best.value,
-            }
-        else:
-            results = {
-                "name": "optuna",
-                "solutions": [{"params": t.params, "values": t.values} for t in study.best_trials],
-            }
-        with store.writable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
 
 
 def _instantiate(config: Any) -> Any:

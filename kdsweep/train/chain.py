@@ -16,10 +16,11 @@ import torch
 from kdsweep import store
 from kdsweep.config import Config, DistillConfig, ModelConfig, PairConfig
 from kdsweep.models import create_model
-from kdsweep.train import teachers
+from kdsweep.train import keys, teachers
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.keys import teacher_config
 from kdsweep.train.materials import Materials
-from kdsweep.train.teachers import LOGITS, Found, judged_metrics, teacher_config
+from kdsweep.train.teachers import LOGITS, Found, judged_metrics
 
 _ALONE = DistillConfig(temperature=1.0, alpha=0.0)
 TEACHER, ASSISTANT = "teacher", "assistant"
@@ -72,7 +73,7 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
     alone = dataclasses.replace(
         alone, pair=PairConfig(teacher=models[0], student=pair.student), distill=_ALONE
     )
-    key = teachers.teacher_key(alone, materials, hardware)
+    key = keys.teacher_key(alone, materials, hardware)
     links = [Link(kind=TEACHER, key=key, config=alone, seed=own.seed)]
     for place, model in enumerate(models[1:], start=1):
         taught = dataclasses.replace(
@@ -85,7 +86,7 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
             ),
         )
         seed = own.seed + place  # another start than its teacher's, where both are of one kind
-        recipe = teachers.recipe(taught, materials, hardware)
+        recipe = keys.recipe(taught, materials, hardware)
         distill = dataclasses.asdict(taught.distill)
         del distill["inversion"], distill["generator"]  # an assistant sees real images
         key = store.digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,3 +82,12 @@ def records(
         member.name: {name: row[i] for name, row in zip(names, table, strict=True)}
         for i, member in enumerate(population.members)
     }
+
+
+def has_diverged(record: Mapping[str, float]) -> bool:
+    """Whether an epoch's metrics hold a loss that is not a finite number."""
+    return not all(
+        math.isfinite(value)
+        for name, value in record.items()
+        if name == "train_loss" or name.endswith("_nll")
+    )

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,104 +17,17 @@ from torch import Tensor
 from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
-from kdsweep.distill import Mixup
-from kdsweep.distill.base import Outputs
 from kdsweep.errors import TrainingError
 from kdsweep.train import batch as batches
 from kdsweep.train import judge
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.interfaces import Criterion, Maker, Observer, TeacherOutputs, Trained
 from kdsweep.train.judge import Judged
-from kdsweep.train.memory import measure_fit
-from kdsweep.train.population import Chunk, Member, Population, distinct, iterate_batches
+from kdsweep.train.memory import population_that_fits
+from kdsweep.train.population import Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor
 
 log = logging.getLogger(__name__)
-
-
-class TeacherOutputs(Protocol):
-    """What the teacher says of training images, once for all members that see them."""
-
-    def prepare(self, index: Tensor, view: Tensor) -> None:
-        """Hear which (image, view) pairs, [S, n] each, the next epoch will ask for."""
-        ...
-
-    def outputs(self, index: Tensor, view: Tensor, images: Tensor) -> Outputs:
-        """Outputs with leading axes [S, B] for images [S, B, C, H, W] under these views."""
-        ...
-
-
-class Maker(Protocol):
-    """Makes training images where no stored ones are shown, and may learn as students do.
-
-    Attributes:
-        count: images that make an epoch.
-        private: whether each member has images of its own; else those of one seed share them.
-    """
-
-    count: int
-    private: bool
-
-    def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
-        """Images [S, B, C, H, W] of step ``step``, for each of the members."""
-        ...
-
-    def learn(self, chunk: Chunk, size: int, step: int) -> None:
-        """Hear that the members of ``chunk`` have taken this step."""
-        ...
-
-    def snapshot(self) -> object:
-        """A copy of everything that training changes."""
-        ...
-
-    def restore(self, saved: object) -> None:
-        """Go back to a snapshot."""
-        ...
-
-
-class Criterion(Protocol):
-    """Maps outputs to the loss of each member [n] of a chunk."""
-
-    def __call__(
-        self,
-        chunk: Chunk,
-        student: Outputs,
-        teacher: Outputs | None,
-        labels: Tensor,
-        *,
-        epoch: float,
-        index: Tensor,
-        mixup: Mixup | None,
-    ) -> Tensor:
-        """The loss [n], a mean over the batch, of outputs [n, B, ...]."""
-        ...
-
-
-class Observer(Protocol):
-    """Hears how training goes, and may send members home."""
-
-    def step(self, done: int, total: int) -> None:
-        """Called between optimiser steps, often; counts over the whole training."""
-        ...
-
-    def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        """Metrics of each member by name; returns members to drop with the reason."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What became of one member."""
-
-    name: str
-    seed: int
-    status: str  # finished, diverged or dropped
-    reason: str | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-    state: dict[str, Tensor] = field(default_factory=dict)  # parameters and buffers
-    logits: Tensor | None = None  # [n, K] on the judged images, after the last epoch
-    beside: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # what learned with it
-    counts: dict[str, float] = field(default_factory=dict)  # parameters of those, as metrics
-    seconds: float = 0.0  # this member's share of the time
 
 
 def train(
@@ -199,35 +111,15 @@ class _Training:
         self.eval_batch = setting.eval_batch
         self.image = tuple(setting.judged.images.shape[1:])
         if population.device.type == "cuda" and size > 1 and len(population) > 1:
-            self.size = min(size, self._measured_size())
+            shape = (1, setting.config.batch_size, *self.image)
+            images = torch.zeros(shape, device=population.device, dtype=setting.hardware.dtype)
+            self.size = min(size, population_that_fits(population, images, setting.hardware))
         self.chunks = population.chunks(self.size, self.image)
         self.images = len(setting.labels) if setting.maker is None else setting.maker.count
         self.batches = list(iterate_batches(self.images, setting.config.batch_size))
         self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
         self.seconds = dict.fromkeys(self.history, 0.0)
         self.results: dict[str, Trained] = {}
-
-    def _measured_size(self) -> int:
-        """How many members the GPU's memory holds as one network."""
-        before = self.population.snapshot()
-        shape = (1, self.setting.config.batch_size, *self.image)
-        images = torch.zeros(
-            shape, device=self.population.device, dtype=self.setting.hardware.dtype
-        )
-
-        def step(members: int) -> None:
-            chunk = self.population.chunks(members, self.image)[0]
-            with self.setting.hardware.autocast():
-                outputs, _ = chunk.forward(images, step=0, train=True)
-            torch.autograd.grad(
-                outputs.logits.logsumexp(-1).sum(), chunk.leaves, allow_unused=True
-            )
-
-        fit = measure_fit(step, self.population.device)
-        self.population.restore(before)
-        if fit < len(self.population):
-            log.info("memory holds %d of %d students at a time", fit, len(self.population))
-        return fit
 
     def run(self) -> dict[str, Trained]:
         """All epochs."""
@@ -257,7 +149,7 @@ class _Training:
         leaving = {
             name: ("diverged", f"the loss is {record['train_loss']} in epoch {epoch + 1}")
             for name, record in records.items()
-            if not all(map(_finite, (record["train_loss"], record[f"{judged.prefix}_nll"])))
+            if judge.has_diverged(record)
         }
         for name, reason in self.setting.observer.epoch(epoch, records).items():
             leaving.setdefault(name, ("dropped", reason))
@@ -410,7 +302,3 @@ class _Training:
         for member in members:
             first.setdefault(member.seed, member)
         return list(first.values())
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0.0

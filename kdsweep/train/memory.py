@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.population import Population
+
+log = logging.getLogger(__name__)
 RESERVE = 0.1  # of the free memory, for what is not measured: fragments, evaluation
 
 
@@ -40,3 +46,20 @@ def measure_fit(step: Callable[[int], None], device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return members_that_fit(peaks[0], peaks[1], free + cached)
+
+
+def population_that_fits(population: Population, batch: Tensor, hardware: Hardware) -> int:
+    """How many of the members a GPU holds as one network, from steps on images [1, B, C, H, W]."""
+    before = population.snapshot()
+
+    def step(members: int) -> None:
+        chunk = population.chunks(members, tuple(batch.shape[2:]))[0]
+        with hardware.autocast():
+            outputs, _ = chunk.forward(batch, step=0, train=True)
+        torch.autograd.grad(outputs.logits.logsumexp(-1).sum(), chunk.leaves, allow_unused=True)
+
+    fit = measure_fit(step, population.device)
+    population.restore(before)
+    if fit < len(population):
+        log.info("memory holds %d of %d students at a time", fit, len(population))
+    return fit

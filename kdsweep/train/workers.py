@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsweep.errors import KdsweepError, TrainingError
 from kdsweep.train.group import Group, train_group
-from kdsweep.train.loop import Observer, Trained
+from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
 
 if TYPE_CHECKING:

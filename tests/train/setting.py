@@ -21,8 +21,9 @@ from kdsweep.data import Views, normalise
 from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
 from kdsweep.distill.teacher_outputs import LiveTeacher
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.interfaces import Maker, TeacherOutputs, Trained
 from kdsweep.train.judge import Judged
-from kdsweep.train.loop import Maker, TeacherOutputs, Trained, train
+from kdsweep.train.loop import train
 from kdsweep.train.population import Chunk, Member, Population
 from kdsweep.train.student import teacher_taps, with_adapters
 

@@ -19,7 +19,7 @@ from kdsweep.config import (
 from kdsweep.errors import UserError
 from kdsweep.jobs import Job, Outcome
 from kdsweep.runner import run_jobs
-from kdsweep.train import chain, teachers
+from kdsweep.train import chain, keys, teachers
 from kdsweep.train.hardware import Hardware, choose_hardware
 from kdsweep.train.materials import Materials, prepare_materials
 
@@ -55,7 +55,7 @@ def test_without_assistants_there_is_the_plain_teacher(place: Path) -> None:
     (link,) = links(plain)
     assert (link.kind, link.seed, link.model.name) == ("teacher", 3, "resnet20")
     assert link.config.train.epochs == 9
-    assert link.key == teachers.teacher_key(plain, *ready(plain))
+    assert link.key == keys.teacher_key(plain, *ready(plain))
     assert plain.teaching == PAIR.teacher
 
 

@@ -8,7 +8,7 @@ from kdsweep.distill.data_free import one_hot_loss
 from kdsweep.distill.logit_matching import logit_mae
 from kdsweep.train.generators import Generators
 from kdsweep.train.hardware import Hardware
-from kdsweep.train.loop import Trained
+from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 from tests.train.setting import (
     GROUPED,

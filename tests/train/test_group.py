@@ -13,9 +13,10 @@ from kdsweep.config import Config, DistillConfig, TeacherConfig, TrainConfig
 from kdsweep.distill import Outputs, create_losses, hyperparameters
 from kdsweep.errors import UserError
 from kdsweep.train.dropout import seed_dropout
-from kdsweep.train.group import Group, Total, losses_of
+from kdsweep.train.group import Group, losses_of
 from kdsweep.train.grouped import check, group
 from kdsweep.train.student import with_adapters
+from kdsweep.train.total import Total
 from tests.train.setting import CLASSES, Net, teacher_network
 
 EPOCHS, BATCH = 10, 6

@@ -14,8 +14,8 @@ from kdsweep.config import OptimizerConfig, ViewsConfig
 from kdsweep.distill import loss_names
 from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
+from kdsweep.train.interfaces import Trained
 from kdsweep.train.judge import predict
-from kdsweep.train.loop import Trained
 from kdsweep.train.population import Chunk, Member
 from tests.train.setting import (
     BATCH,

@@ -25,7 +25,7 @@ from kdsweep.config import (
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.models import create_model
 from kdsweep.train.group import Group, train_group
-from kdsweep.train.loop import Trained
+from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 from kdsweep.train.teachers import WEIGHTS, Found
 from kdsweep.train.workers import Workers, pack, split, stop_workers, unpack, workers

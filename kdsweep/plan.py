@@ -1,0 +1,107 @@
+"""What jobs ask for, checked and grouped into populations before anything is trained or logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from kdsweep.config import Config
+from kdsweep.distill.base import Loss
+from kdsweep.errors import UserError
+from kdsweep.jobs import Job, group_jobs
+from kdsweep.models.weights import load_weights
+from kdsweep.train import chain, dreams
+from kdsweep.train.group import Group, build_student, idle_numbers, losses_of
+from kdsweep.train.hardware import Hardware, choose_hardware
+from kdsweep.train.materials import Materials, prepare_materials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Jobs that train as one population, checked and ready."""
+
+    jobs: list[Job]
+    hardware: Hardware
+    materials: Materials
+    needs_teacher: bool
+    idle: frozenset[str]  # of temperature and alpha, those that none of the losses reads
+
+    @property
+    def config(self) -> Config:
+        """Any job's configuration, for what the jobs share."""
+        return self.jobs[0].config
+
+
+def plan(jobs: Sequence[Job]) -> list[Plan]:
+    """Check every job, and group those that can train together.
+
+    Raises:
+        UserError: the first thing that can't be had as it was asked for.
+    """
+    plans = []
+    for group in group_jobs(jobs):
+        config = group[0].config
+        hardware = choose_hardware(config.train)
+        materials = prepare_materials(config, hardware)
+        with torch.random.fork_rng(devices=[]):
+            student = build_student(Group(config=config), materials)
+            teacher = build_student(Group(config=config, student="teacher"), materials)
+        needs_teacher, idle = False, frozenset[str]()
+        for job in group:
+            losses = losses_of(Group(config=job.config), student, teacher)
+            _check_memory(job.config, losses)
+            needs_teacher = config.distill.without_images is not None or any(
+                loss.needs_teacher for loss in losses.values()
+            )
+            idle = idle_numbers(losses)
+        dreams.check(config, teacher)
+        if needs_teacher:
+            chain.check(config, materials, hardware)
+            if config.teacher.checkpoint is not None:
+                load_weights(teacher, config.teacher.checkpoint, option="teacher.checkpoint")
+        plans.append(
+            Plan(
+                jobs=group,
+                hardware=hardware,
+                materials=materials,
+                needs_teacher=needs_teacher,
+                idle=idle,
+            )
+        )
+    return plans
+
+
+def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:
+    """A loss that remembers images one by one needs to meet the same ones again."""
+    remembering = [loss.name for loss in losses.values() if loss.uses_index]
+    if remembering and config.data.views.mixup > 0:
+        raise UserError(
+            f"data.views.mixup={config.data.views.mixup}: allowed is 0 with "
+            f"distill.losses.{remembering[0]}, which remembers images one by one"
+        )
+    if remembering and config.distill.generator is not None:
+        raise UserError(
+            f"distill.losses.{remembering[0]}: allowed is a loss that does not remember "
+            "images one by one with distill.generator, whose images are never seen "
+            "again; choose infonce, or distill=deep_inversion"
+        )
+
+
+def refuse_idle_axes(plans: Sequence[Plan]) -> None:
+    """Let no sweep range over a number that changes nothing.
+
+    Raises:
+        UserError: temperature or alpha differs between cells of which none has a loss that
+            reads it.
+    """
+    for key in ("temperature", "alpha"):
+        ranging = [p for p in plans if len({getattr(j.config.distill, key) for j in p.jobs}) > 1]
+        if ranging and all(key in p.idle for p in ranging):
+            values = {getattr(job.config.distill, key) for job in ranging[0].jobs}
+            losses = ", ".join(ranging[0].config.distill.losses) or "no distillation"
+            raise UserError(
+                f"distill.{key}={','.join(f'{v:g}' for v in sorted(values))}: changes nothing "
+                f"with {losses}, so these cells would be equal; sweep something else"
+            )

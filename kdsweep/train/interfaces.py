@@ -1,0 +1,99 @@
+"""What the training loop asks of its surroundings, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from kdsweep.distill import Mixup
+from kdsweep.distill.base import Outputs
+from kdsweep.train.population import Chunk, Member
+
+
+class TeacherOutputs(Protocol):
+    """What the teacher says of training images, once for all members that see them."""
+
+    def prepare(self, index: Tensor, view: Tensor) -> None:
+        """Hear which (image, view) pairs, [S, n] each, the next epoch will ask for."""
+        ...
+
+    def outputs(self, index: Tensor, view: Tensor, images: Tensor) -> Outputs:
+        """Outputs with leading axes [S, B] for images [S, B, C, H, W] under these views."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes training images where no stored ones are shown, and may learn as students do.
+
+    Attributes:
+        count: images that make an epoch.
+        private: whether each member has images of its own; else those of one seed share them.
+    """
+
+    count: int
+    private: bool
+
+    def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
+        """Images [S, B, C, H, W] of step ``step``, for each of the members."""
+        ...
+
+    def learn(self, chunk: Chunk, size: int, step: int) -> None:
+        """Hear that the members of ``chunk`` have taken this step."""
+        ...
+
+    def snapshot(self) -> object:
+        """A copy of everything that training changes."""
+        ...
+
+    def restore(self, saved: object) -> None:
+        """Go back to a snapshot."""
+        ...
+
+
+class Criterion(Protocol):
+    """Maps outputs to the loss of each member [n] of a chunk."""
+
+    def __call__(
+        self,
+        chunk: Chunk,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        *,
+        epoch: float,
+        index: Tensor,
+        mixup: Mixup | None,
+    ) -> Tensor:
+        """The loss [n], a mean over the batch, of outputs [n, B, ...]."""
+        ...
+
+
+class Observer(Protocol):
+    """Hears how training goes, and may send members home."""
+
+    def step(self, done: int, total: int) -> None:
+        """Called between optimiser steps, often; counts over the whole training."""
+        ...
+
+    def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
+        """Metrics of each member by name; returns members to drop with the reason."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What became of one member."""
+
+    name: str
+    seed: int
+    status: str  # finished, diverged or dropped
+    reason: str | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)  # parameters and buffers
+    logits: Tensor | None = None  # [n, K] on the judged images, after the last epoch
+    beside: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # what learned with it
+    counts: dict[str, float] = field(default_factory=dict)  # parameters of those, as metrics
+    seconds: float = 0.0  # this member's share of the time
