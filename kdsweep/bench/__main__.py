@@ -7,7 +7,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
 from kdsweep import arguments
-from kdsweep.bench.run import USAGE, main
+from kdsweep.bench.options import USAGE
+from kdsweep.bench.run import main
 
 if __name__ == "__main__":
     arguments.run(main, USAGE)

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from kdsweep.bench.methods import methods_table
+
 EPOCHS, IMAGES, CELLS = 15, 50_000, 25  # system 1's protocol, and its grid
 
 
@@ -16,6 +18,8 @@ def table(result: Mapping[str, Any]) -> str:
         f"{about['device']}, {about['cores']} cores, torch {about['torch']}, "
         f"Python {about['python']}\n\n"
     )
+    if result["kind"] == "methods":
+        return head + methods_table(result)
     if result["kind"] == "accuracy":
         return head + _accuracy_table(result)
     return head + _time_table(result)

@@ -1,0 +1,147 @@
+"""Time and memory of every way to distil: each in a process of its own, in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdsweep import store
+from kdsweep.bench import machine
+from kdsweep.bench.clock import Clock
+from kdsweep.cli import conf_dir, register, typed
+from kdsweep.config import Config
+from kdsweep.errors import UserError
+from kdsweep.jobs import numbers
+from kdsweep.train import dreams, teachers
+from kdsweep.train.group import Group, build_student, load_teacher, train_group
+from kdsweep.train.hardware import choose_hardware
+from kdsweep.train.materials import Materials, prepare_materials
+from kdsweep.train.population import Member
+from kdsweep.train.teachers import Found
+
+REFERENCE = "hinton"
+
+
+def compare_methods(
+    names: Sequence[str], *, images: str, root: str, steps: int, rounds: int
+) -> dict[str, Any]:
+    """Seconds of an epoch of ``steps`` steps and peak memory, with each option of ``distill``.
+
+    The first round also fills the banks of logits, so that the median of three or more rounds is
+    what a trial costs that finds them filled.
+
+    Raises:
+        UserError: there is no such option.
+    """
+    known = sorted(path.stem for path in (conf_dir() / "distill").glob("*.yaml"))
+    if list(names) == ["all"]:
+        names = known
+    for name in names:
+        if name not in known:
+            raise UserError(f"methods={name}: allowed is all, or any of {', '.join(known)}")
+    wanted = list(dict.fromkeys([REFERENCE, *names]))
+    seconds: dict[str, list[float]] = {name: [] for name in wanted}
+    memory: dict[str, list[float]] = {name: [] for name in wanted}
+    for _ in range(rounds):
+        for name in wanted:
+            each = _alone(name, images, root, steps)
+            seconds[name].append(each["seconds"])
+            memory[name].append(each["memory_gib"])
+    return {
+        "kind": "methods", "steps": steps, "rounds": rounds, "seconds_per_epoch": seconds,
+        "memory_gib": memory, "images": images,
+    }  # fmt: skip
+
+
+def _alone(*given: Any) -> dict[str, float]:
+    """``_measure`` in a fresh process, whose peak of memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, given)
+
+
+def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
+    config = _config(name, images, root, steps)
+    hardware = choose_hardware(config.train)
+    materials = prepare_materials(config, hardware)
+    teacher = _teacher(config, materials)
+    group = Group(config=config, teacher=teacher)
+    if config.distill.inversion is not None:
+        made = dreams.find_or_make(
+            store.Store(Path(root)), teacher, lambda: load_teacher(group, materials, hardware),
+            config, materials, hardware, lambda done, total: None,
+        )  # fmt: skip
+        group = dataclasses.replace(group, images=made)
+    clock = Clock()
+    train_group(group, [Member(name="one", seed=0, hyper=numbers(config))], clock)
+    return {
+        "seconds": clock.ends[-1] - clock.ends[-2],
+        "memory_gib": machine.memory_gib(hardware.device),
+    }
+
+
+def _config(name: str, images: str, root: str, steps: int) -> Config:
+    from hydra import compose, initialize_config_dir
+
+    register()
+    limit = steps * 128
+    overrides = [
+        f"distill={name}", "data=imagefolder", f"data.root='{images}'", f"root='{root}'",
+        f"data.train_limit={limit}", "data.val_fraction=0.002", "train.epochs=2",
+        "train.fuse=loop", "tracking=none",
+    ]  # fmt: skip
+    if name == "deep_inversion":  # how good the images are does not matter for time
+        overrides += [f"distill.inversion.images={limit}", "distill.inversion.iterations=1"]
+    with initialize_config_dir(str(conf_dir())):
+        return typed(compose("config", overrides))
+
+
+def _teacher(config: Config, materials: Materials) -> Found:
+    """Teachers with their initial parameters: for time, what they say does not matter."""
+    shelf = store.Store(Path(config.root))
+    drawn = [drawn_teacher(shelf, config, materials, i) for i in range(config.teacher.ensemble)]
+    if len(drawn) == 1:
+        return drawn[0]
+    return dataclasses.replace(drawn[0], kind="ensemble", members=tuple(drawn))
+
+
+def drawn_teacher(
+    shelf: store.Store, config: Config, materials: Materials, seed: int = 0
+) -> Found:
+    """A stored network of the kind that teaches, as it was initialised."""
+    from safetensors.torch import save_file
+
+    key = store.digest("drawn", config.teaching, seed, materials.classes)
+    found = teachers.find(shelf, "bench", key)
+    if found is None:
+        torch.manual_seed(seed)
+        model = build_student(Group(config=config, student="teacher"), materials)
+        meta = {"name": config.teaching.name, "seed": seed, "metrics": {}, "costs": {}}
+        with shelf.write("bench", key, meta) as folder:
+            save_file(model.state_dict(), folder / teachers.WEIGHTS)
+        found = teachers.find(shelf, "bench", key)
+    assert found is not None
+    return found
+
+
+def methods_table(result: Mapping[str, Any]) -> str:
+    """The result as Markdown."""
+    seconds = {name: statistics.median(v) for name, v in result["seconds_per_epoch"].items()}
+    lines = [
+        f"| distill | ms a step | against {REFERENCE} | peak memory, GiB |",
+        "|---|---|---|---|",
+    ]
+    for name, each in seconds.items():
+        lines.append(
+            f"| {name} | {1e3 * each / result['steps']:.0f} | {each / seconds[REFERENCE]:.2f} | "
+            f"{statistics.median(result['memory_gib'][name]):.2f} |"
+        )
+    return "\n".join(lines) + (
+        f"\n\nMedians of {result['rounds']} interleaved rounds of {result['steps']} steps of one "
+        "student, batch 128, evaluation included; memory is the whole process's.\n"
+    )
