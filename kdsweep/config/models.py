@@ -17,9 +17,6 @@ class ModelConfig:
     width: float = 1.0  # multiplies the channels, in the families that have a width
     weights: str | None = None  # torchvision's name of pretrained weights, or a local file
 
-    def __post_init__(self) -> None:
-        positive("pair.*.width", self.width)
-
 
 @dataclass(kw_only=True)
 class PairConfig:
@@ -27,6 +24,10 @@ class PairConfig:
 
     teacher: ModelConfig = field(default_factory=lambda: ModelConfig(name="cifar_teacher"))
     student: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        positive("pair.teacher.width", self.teacher.width)
+        positive("pair.student.width", self.student.width)
 
 
 @dataclass(kw_only=True)
@@ -67,6 +68,8 @@ class TeacherConfig:
         alpha = self.assistant_alpha
         require(0 <= alpha <= 1, "teacher.assistant_alpha", alpha, "0 to 1")
         self.assistants = [_assistant(given) for given in self.assistants]
+        for assistant in self.assistants:
+            positive("teacher.assistants: width", assistant.width)
         many = [
             f"teacher.{key}={value}"
             for key, value, plain in (

@@ -183,6 +183,13 @@ class Config:
         return last[0] if last else self.pair.teacher
 
     @property
+    def teaching_key(self) -> str:
+        """How the user names the model that teaches the student."""
+        if self.teacher.generations:
+            return "pair.student"
+        return "teacher.assistants" if self.teacher.assistants else "pair.teacher"
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """What the study optimises, first the one that reports show."""
         given = self.objective if isinstance(self.objective, list | tuple) else [self.objective]

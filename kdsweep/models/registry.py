@@ -73,7 +73,7 @@ def model_names() -> tuple[str, ...]:
 
 
 def create_model(
-    config: ModelConfig, *, classes: int, image_size: int, key: str = "pair.*"
+    config: ModelConfig, *, classes: int, image_size: int, key: str = "pair.student"
 ) -> ImageClassifier:
     """A new model, with its architecture's initialisation from torch's global generator.
 

@@ -107,7 +107,12 @@ def check(config: Config, materials: Materials, hardware: Hardware) -> None:
     """
     with torch.random.fork_rng(devices=[]):
         for link in chains(config, materials, hardware)[0]:
-            create_model(link.model, classes=materials.classes, image_size=config.data.image_size)
+            create_model(
+                link.model,
+                classes=materials.classes,
+                image_size=config.data.image_size,
+                key="pair.teacher" if link.kind == TEACHER else "teacher.assistants",
+            )
 
 
 def as_ensemble(shelf: store.Store, members: Sequence[Found], materials: Materials) -> Found:

@@ -152,8 +152,12 @@ def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
 def build_student(group: Group, materials: Materials) -> ImageClassifier:
     """A freshly initialised network of the kind that this group trains."""
     config = group.config
-    model = config.pair.student if group.student == "student" else config.teaching
-    return create_model(model, classes=materials.classes, image_size=group.config.data.image_size)
+    model, key = config.pair.student, "pair.student"
+    if group.student == "teacher":
+        model, key = config.teaching, config.teaching_key
+    return create_model(
+        model, classes=materials.classes, image_size=config.data.image_size, key=key
+    )
 
 
 def idle_numbers(losses: Mapping[str, Loss]) -> frozenset[str]:

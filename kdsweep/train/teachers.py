@@ -76,7 +76,10 @@ def install_checkpoint(
         UserError: the file does not fit the teacher's architecture or the classes.
     """
     model = create_model(
-        config.pair.teacher, classes=materials.classes, image_size=config.data.image_size
+        config.pair.teacher,
+        classes=materials.classes,
+        image_size=config.data.image_size,
+        key="pair.teacher",
     )
     assert config.teacher.checkpoint is not None
     load_weights(model, config.teacher.checkpoint, option="teacher.checkpoint")

@@ -14,7 +14,6 @@ from kdsweep.config import (
     EvaluateConfig,
     GeneratorConfig,
     InversionConfig,
-    ModelConfig,
     OptimizerConfig,
     PrunerConfig,
     ScheduleConfig,
@@ -47,7 +46,6 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     (DataConfig, "data.mean", [[0.5], [0.5] * 4, [0.0, NAN, 0.0]], "three numbers", [[0.0] * 3]),
     (DataConfig, "data.std", [[0.5], [1.0, 1.0, INF]], "three numbers", [[0.1] * 3]),
     (DataConfig, "data.std", [[0.5, 0.0, 1.0], [-1.0] * 3], "three numbers above 0", []),
-    (ModelConfig, "pair.*.width", [0.0, -1.0, NAN, INF], "a number above 0", [0.25, 4.0]),
     (DistillConfig, "distill.temperature", [0.0, -1.0, NAN, INF], "a number above 0", [1e-3]),
     (DistillConfig, "distill.alpha", [-0.1, 1.5, NAN], "0 to 1", [0.0, 1.0]),
     (InversionConfig, "distill.inversion.images", [1, 0, -3], "2 or more", [2]),
@@ -183,7 +181,7 @@ def test_ranges(
 # Sub-configurations, and options that need no check: any value of their type will do.
 UNCHECKED = {
     ("DataConfig", "download"), ("DataConfig", "mirror"), ("DataConfig", "views"),
-    ("ViewsConfig", "flip"), ("ModelConfig", "name"), ("ModelConfig", "weights"),
+    ("ViewsConfig", "flip"),
     ("DistillConfig", "losses"), ("DistillConfig", "learned_temperature"),
     ("InversionConfig", "flip"),
     ("TrainConfig", "optimizer"), ("TrainConfig", "bank"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -100,8 +101,18 @@ def test_assistants_are_models() -> None:
     ):
         with pytest.raises(UserError, match=r"^teacher.assistants=.*: allowed is a model's name"):
             TeacherConfig(assistants=[given])
-    with pytest.raises(UserError, match=r"^pair.*width=-1: allowed is a number above 0$"):
+    with pytest.raises(UserError, match=r"^teacher.assistants: width=-1: allowed is a number"):
         TeacherConfig(assistants=[{"name": "cifar_student", "width": -1}])
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_widths_are_positive(role: str, width: float) -> None:
+    with pytest.raises(
+        UserError, match=rf"^pair.{role}.width={width}: allowed is a number above 0$"
+    ):
+        PairConfig(**{role: ModelConfig(width=width)})
+    PairConfig(**{role: ModelConfig(width=0.25)})
 
 
 @pytest.mark.parametrize(
