@@ -143,5 +143,6 @@ def methods_table(result: Mapping[str, Any]) -> str:
         )
     return "\n".join(lines) + (
         f"\n\nMedians of {result['rounds']} interleaved rounds of {result['steps']} steps of one "
-        "student, batch 128, evaluation included, the banks filled before; memory is the whole process's.\n"
+        "student, batch 128, evaluation included, the banks filled before; memory is the whole "
+        "process's.\n"
     )
