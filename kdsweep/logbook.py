@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from kdsweep.sweep.pruning import Pruning
 
 log = logging.getLogger(__name__)
-
+KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
 
 _trackers: dict[tuple[str, str], Tracker] = {}
-
-
 opened: dict[str, str] = {}  # the parent runs that this process has opened, by study
 
 
@@ -62,6 +60,7 @@ class Logbook:
         self.parent: str | None = None
         self.open: list[str] = []
         self.logged: set[str] = set()
+        self.written: tuple[Config, str] | None = None
 
     def start(self, config: Config) -> None:
         """Open the study's parent run, or find it where another batch has opened it."""
@@ -69,8 +68,8 @@ class Logbook:
             self.tags["kdsweep.study"] = self.study
             self.parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
             opened[self.study] = self.parent
-            for run in self.tracker.runs_of(self.study):
-                self.logged.add(run.tags.get("kdsweep.key", ""))
+            networks = self.tracker.runs_of(self.study, tagged=KEY)
+            self.logged.update(run.tags[KEY] for run in networks)
 
     def open_job(self, job: Job, materials: Materials) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""
@@ -96,7 +95,7 @@ class Logbook:
         self, kind: str, key: str, config: Config, materials: Materials, seed: int
     ) -> str:
         """Open the run of a teacher or baseline that is about to be trained."""
-        tags = {"kdsweep.role": kind, "kdsweep.key": key, **self._pair_tags(config)}
+        tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
         model = config.pair.teacher if kind == "teacher" else config.pair.student
         self.logged.add(key)
         name = f"{kind} {model.name} seed {seed}"
@@ -174,8 +173,14 @@ class Logbook:
             ),
         )
         self.open.append(run)
-        self.tracker.log_text(run, OmegaConf.to_yaml(dataclasses.asdict(config)), "config.yaml")
+        self.tracker.log_text(run, self._as_yaml(config), "config.yaml")
         return run
+
+    def _as_yaml(self, config: Config) -> str:
+        """Slow enough to be done once for all seeds of a job."""
+        if self.written is None or self.written[0] is not config:
+            self.written = config, OmegaConf.to_yaml(dataclasses.asdict(config))
+        return self.written[1]
 
     @staticmethod
     def _pair_tags(config: Config) -> dict[str, str]:

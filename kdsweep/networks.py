@@ -80,7 +80,7 @@ class Networks:
         group = Group(config=config, student=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
         results = self.train(f"{kind} {link.model.name}", group, [member], {key: run})
-        costs = self.costs(kind, config)
+        costs = self._costs(kind, config)
         return self._keep(kind, key, results[key], run, config, costs)
 
     def baselines(self) -> dict[str, Found]:
@@ -124,7 +124,7 @@ class Networks:
         }
         title = f"baseline {config.pair.student.name}"
         results = self.train(title, Group(config=config), members, runs)
-        costs = self.costs("baseline", config)
+        costs = self._costs("baseline", config)
         return {
             key: self._keep("baseline", key, results[key], runs[key], config, costs)
             for key in missing
@@ -202,10 +202,10 @@ class Networks:
         if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
             return found
         return dataclasses.replace(
-            found, meta={**found.meta, "costs": self.costs(found.kind, config)}
+            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
         )
 
-    def costs(self, kind: str, config: Config) -> dict[str, float]:
+    def _costs(self, kind: str, config: Config) -> dict[str, float]:
         """Parameters, size, FLOPs and, where asked for, latency of a network of this kind."""
         plan = self.plan
         role = "teacher" if kind == chain.TEACHER else "student"

@@ -98,7 +98,7 @@ class Runner:
             images = self.networks.dreamt(teacher)
             group = Group(config=plan.config, teacher=teacher, images=images)
             results = self.networks.train(title, group, members, logged, self._pruning())
-        costs = self.networks.costs("student", plan.config)
+        costs = next(iter(baselines.values())).meta["costs"]  # the same network's
         return {
             job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines, costs)
             for job in plan.jobs

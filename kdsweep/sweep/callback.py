@@ -28,10 +28,12 @@ class ReportCallback(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse what can't be had before Hydra makes the output folder."""
         from kdsweep.cli import Refusal
-        from kdsweep.sweep.launcher import check
+        from kdsweep.sweep.compose import without_hydra
+        from kdsweep.sweep.launcher import check, refuse_chdir
 
         try:
-            check([config])
+            refuse_chdir(config)
+            check([without_hydra(config)])
         except Exception as error:
             raise Refusal(error) from None
 

@@ -34,6 +34,7 @@ class Composer:
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.groups = set(config.hydra.runtime.choices)
         self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.plain_bases: dict[tuple[str, ...], DictConfig] = {}
 
     def job(self, overrides: Sequence[str], number: int) -> DictConfig:
         """A job's whole configuration, with Hydra's part.
@@ -41,27 +42,39 @@ class Composer:
         Raises:
             HydraException: an override can't be applied.
         """
-        parsed = self.parser.parse_overrides(list(overrides))
-        try:
-            config = self._changed(parsed, overrides)
-        except OmegaConfBaseException:  # let Hydra say what is wrong
-            config = self.loader.load_sweep_config(self.config, list(overrides))
+        config = self._composed(overrides, self.bases)
         with open_dict(config):
             number = number if config.trial is None else config.trial
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
+            config.hydra.overrides.task = list(overrides)
         return config
 
-    def _changed(self, parsed: Sequence[Override], overrides: Sequence[str]) -> DictConfig:
-        plain = [override for override in parsed if self._is_plain(override)]
+    def plain(self, overrides: Sequence[str]) -> DictConfig:
+        """A job's configuration without Hydra's part, which is most of it to copy.
+
+        Raises:
+            HydraException: an override can't be applied.
+        """
+        return self._composed(overrides, self.plain_bases)
+
+    def _composed(
+        self, overrides: Sequence[str], bases: dict[tuple[str, ...], DictConfig]
+    ) -> DictConfig:
+        parsed = self.parser.parse_overrides(list(overrides))
         rest = tuple(str(o.input_line) for o in parsed if not self._is_plain(o))
-        if rest not in self.bases:
-            self.bases[rest] = self.loader.load_sweep_config(self.config, list(rest))
-        config = copy.deepcopy(self.bases[rest])
-        for override in plain:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        with open_dict(config.hydra):
-            config.hydra.overrides.task = list(overrides)
+        try:
+            if rest not in self.bases:
+                self.bases[rest] = self.loader.load_sweep_config(self.config, list(rest))
+                self.plain_bases[rest] = without_hydra(self.bases[rest])
+            config = copy.deepcopy(bases[rest])
+            for override in parsed:
+                if self._is_plain(override):
+                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except OmegaConfBaseException:  # let Hydra say what is wrong
+            config = self.loader.load_sweep_config(self.config, list(overrides))
+            if bases is self.plain_bases:
+                config = without_hydra(config)
         return config
 
     def _is_plain(self, override: Override) -> bool:
@@ -77,3 +90,11 @@ class Composer:
             and key not in self.groups
             and not key.startswith("hydra")
         )
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The program's own part of a job's configuration."""
+    own = config.copy()
+    with open_dict(own):
+        own.pop("hydra")
+    return own

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
-from omegaconf import open_dict
 
 from kdsweep.errors import UserError
 from kdsweep.sweep.compose import Composer
@@ -52,11 +51,13 @@ class FusedLauncher(Launcher):
         self._log_to_console()
         if self.composer is None:
             self.composer = Composer(self.hydra_context, self.config)
+        check([self.composer.plain(overrides) for overrides in job_overrides])
         configs = [
             self.composer.job(overrides, initial_job_idx + i)
             for i, overrides in enumerate(job_overrides)
         ]
-        check(configs)
+        for config in configs:
+            refuse_chdir(config)
         returns: list[JobReturn] = []
         for start in range(0, len(configs), NESTED):
             returns.extend(self._launch_nested(configs[start : start + NESTED]))
@@ -123,8 +124,16 @@ class _Nest:
         return [self.finished[i] for i in range(len(self.configs))]
 
 
+def refuse_chdir(config: DictConfig) -> None:
+    """Jobs that train together can't each have a working folder of their own."""
+    if config.hydra.job.chdir:
+        raise UserError(
+            "hydra.job.chdir=true: allowed is false; every job has its output folder anyway"
+        )
+
+
 def check(configs: Sequence[DictConfig]) -> None:
-    """Check jobs before any of them leaves a trace.
+    """Check jobs, given without Hydra's part, before any of them leaves a trace.
 
     Raises:
         UserError: the first thing that can't be had as it was asked for.
@@ -133,14 +142,5 @@ def check(configs: Sequence[DictConfig]) -> None:
     from kdsweep.jobs import Job
     from kdsweep.plan import plan, refuse_idle_axes
 
-    jobs = []
-    for i, config in enumerate(configs):
-        if config.hydra.job.chdir:
-            raise UserError(
-                "hydra.job.chdir=true: allowed is false; every job has its output folder anyway"
-            )
-        plain = config.copy()
-        with open_dict(plain):
-            plain.pop("hydra")
-        jobs.append(Job(config=typed(plain), folder=Path(str(i))))
+    jobs = [Job(config=typed(config), folder=Path(str(i))) for i, config in enumerate(configs)]
     refuse_idle_axes(plan(jobs))

@@ -22,7 +22,7 @@ from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.compose import Composer
 from kdsweep.sweep.concluding import conclude
-from kdsweep.sweep.launcher import FusedLauncher, check
+from kdsweep.sweep.launcher import FusedLauncher, check, refuse_chdir
 from kdsweep.sweep.pruning import create_pruner
 from kdsweep.sweep.space import Space, allows
 from kdsweep.sweep.telling import SETTLED, read_record, tell, tell_record
@@ -101,13 +101,11 @@ class SweepLoop:
         composer = Composer(self.context, self.config)
         if isinstance(self.launcher, FusedLauncher):
             self.launcher.composer = composer
-        configs = [composer.job(self.space.overrides(point), i) for i, point in enumerate(points)]
+        refuse_chdir(self.config)
+        configs = [composer.plain(self.space.overrides(point)) for point in points]
         check(configs)
-        plain = configs[0].copy()
-        with open_dict(plain):
-            plain.pop("hydra")
-        self.typed = typed(plain)
-        self.content = self.space.content(plain, self.config.hydra.sweeper.sampler)
+        self.typed = typed(configs[0])
+        self.content = self.space.content(configs[0], self.config.hydra.sweeper.sampler)
 
     def _open(self) -> optuna.Study:
         given = self.config.study or self.options["study_name"]

@@ -129,8 +129,8 @@ class Tracker(ABC):
         """Close the runs of a study that dead processes of this host left open; how many."""
 
     @abstractmethod
-    def runs_of(self, study: str) -> list[RunRecord]:
-        """Every run of a study, oldest first, its sweep's parent run included."""
+    def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
+        """Every run of a study, or those with a tag, oldest first; the parent run included."""
 
     @abstractmethod
     def compare_url(self, runs: Sequence[str]) -> str:

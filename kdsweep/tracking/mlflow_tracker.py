@@ -188,9 +188,10 @@ class MlflowTracker(Tracker):
                     closed += 1
         return closed
 
-    def runs_of(self, study: str) -> list[RunRecord]:
+    def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
+        having = [] if tagged is None else [f"tags.`{tagged}` != ''"]
         with told(TrackingError, self._store, f"study={study}"):
-            return [_record(run) for run in self._search(study)]
+            return [_record(run) for run in self._search(study, *having)]
 
     def compare_url(self, runs: Sequence[str]) -> str:
         return links.compare_url(self._store.ui, runs, [self._connect()[1]])

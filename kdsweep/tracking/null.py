@@ -54,7 +54,7 @@ class NullTracker(Tracker):
     def close_dangling(self, study: str) -> int:
         return 0
 
-    def runs_of(self, study: str) -> list[RunRecord]:
+    def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
         return []
 
     def compare_url(self, runs: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
 from kdsweep.cli import conf_dir, register
-from kdsweep.sweep.compose import Composer
+from kdsweep.config import Config
+from kdsweep.sweep.compose import Composer, without_hydra
 
 POINTS = [
     ["distill.temperature=3", "experiment=smoke", "study=x", "trial=4"],
@@ -49,6 +50,9 @@ def test_a_job_is_what_hydra_would_have_composed(
     with open_dict(theirs):
         theirs.hydra.job.id, theirs.hydra.job.num = "4", 4
     assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs)
+    plain = composer.plain(overrides)
+    assert OmegaConf.to_yaml(plain) == OmegaConf.to_yaml(without_hydra(theirs))
+    assert OmegaConf.get_type(plain) is Config
 
 
 def test_plain_values_share_one_composition(sweep: tuple[Any, Any]) -> None:

@@ -217,6 +217,8 @@ def test_runs_of_a_study(tracker: Tracker) -> None:
     assert [r.status for r in records] == ["RUNNING", "RUNNING", "KILLED"]
     assert records[1].params == {"a": "1"}
     assert records[2].metrics == {"val_accuracy": 12.5}
+    tracker.set_tags(trial, {"kdsweep.key": "abc"})
+    assert [r.run_id for r in tracker.runs_of("mine", tagged="kdsweep.key")] == [trial]
 
 
 @pytest.mark.parametrize("study", ["it's", 'say "T"', "a%b_c", "back\\slash", "température; --"])
