@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdsweep import arguments
-from kdsweep.errors import UserError
 
 USAGE = """
 python -m kdsweep.export                      list the studies
@@ -34,10 +33,6 @@ def main(given: list[str]) -> None:
     )
     root = Path(values["root"] or "mlruns")
     storage = values["storage"] or f"sqlite:///{root / 'optuna.db'}"
-    if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
-        raise UserError(
-            f"{storage}: no such database; give storage= or root=, or run a sweep first"
-        )
     from kdsweep.sweep.export import export_study, list_studies
 
     if values["study"] is None:

@@ -37,6 +37,7 @@ class Networks:
         self.plan = plan
         self.shelf = shelf
         self.book = book
+        self.broken: dict[str, TrainingError] = {}  # baselines that could not be trained, by key
 
     def teacher(self) -> Found:
         """The network that teaches, or an ensemble; all that taught it, trained or found."""
@@ -125,10 +126,14 @@ class Networks:
         title = f"baseline {config.pair.student.name}"
         results = self.train(title, Group(config=config), members, runs)
         costs = self._costs("baseline", config)
-        return {
-            key: self._keep("baseline", key, results[key], runs[key], config, costs)
-            for key in missing
-        }
+        kept = {}
+        for key in missing:
+            try:
+                kept[key] = self._keep("baseline", key, results[key], runs[key], config, costs)
+            except TrainingError as error:  # the others' jobs go on
+                self.broken[key] = error
+                self.book.close(runs[key], "failed", str(error))
+        return kept
 
     def _keep(
         self,

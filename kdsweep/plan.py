@@ -11,6 +11,7 @@ from kdsweep.config import Config
 from kdsweep.distill.base import Loss
 from kdsweep.errors import UserError
 from kdsweep.jobs import Job, group_jobs
+from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.train import chain, dreams
 from kdsweep.train.group import Group, build_student, idle_numbers, losses_of
@@ -55,12 +56,13 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             needs_teacher = config.distill.without_images is not None or any(
                 loss.needs_teacher for loss in losses.values()
             )
+            _check_objectives(job, materials.classes, needs_teacher=needs_teacher)
             idle = idle_numbers(losses)
         dreams.check(config, teacher)
         if needs_teacher:
             chain.check(config, materials, hardware)
             if config.teacher.checkpoint is not None:
-                load_weights(teacher, config.teacher.checkpoint, option="teacher.checkpoint")
+                _check_checkpoint(config, config.teacher.checkpoint, materials)
         plans.append(
             Plan(
                 jobs=group,
@@ -87,6 +89,32 @@ def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:
             "images one by one with distill.generator, whose images are never seen "
             "again; choose infonce, or distill=deep_inversion"
         )
+
+
+def _check_objectives(job: Job, classes: int, *, needs_teacher: bool) -> None:
+    """An objective has to be something that this job's training will measure."""
+    missing = {}
+    if not needs_teacher:
+        missing = dict.fromkeys(("agreement", "fidelity_kl"), "a loss that has a teacher")
+    if job.is_baseline:
+        missing["delta_vs_baseline"] = "a loss, since this is the baseline itself"
+    if classes <= 5:
+        missing["top5_accuracy"] = f"more than 5 classes; here are {classes}"
+    for name in job.config.objectives:
+        if name in missing:
+            raise UserError(f"objective={name}: allowed with {missing[name]}")
+
+
+def _check_checkpoint(config: Config, file: str, materials: Materials) -> None:
+    """The file has to fit the first of those that teach."""
+    with torch.random.fork_rng(devices=[]):
+        model = create_model(
+            config.pair.teacher,
+            classes=materials.classes,
+            image_size=config.data.image_size,
+            key="pair.teacher",
+        )
+    load_weights(model, file, option="teacher.checkpoint")
 
 
 def refuse_idle_axes(plans: Sequence[Plan]) -> None:

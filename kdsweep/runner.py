@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,12 @@ class Runner:
         try:
             teacher = self.networks.teacher() if self.plan.needs_teacher else None
             baselines = self.networks.baselines()
-            return self._students(teacher, baselines)
+            outcomes = self._without_baseline()
+            if len(outcomes) < len(self.plan.jobs):
+                jobs = [job for job in self.plan.jobs if job.folder not in outcomes]
+                self.plan = dataclasses.replace(self.plan, jobs=jobs)
+                outcomes |= self._students(teacher, baselines)
+            return outcomes
         except KeyboardInterrupt:
             stop_workers()
             self.book.close_all("killed", "interrupted")
@@ -79,6 +85,18 @@ class Runner:
             self.book.close_all("failed", f"{type(error).__name__}: {error}")
             log.debug("training failed", exc_info=True)
             raise
+
+    def _without_baseline(self) -> dict[Path, Outcome]:
+        """The jobs whose baseline could not be trained: there is nothing to compare with."""
+        outcomes: dict[Path, Outcome] = {}
+        for job in self.plan.jobs:
+            keys = [self.networks.baseline_key(job, seed) for seed in job.seeds]
+            errors = [e for key, e in self.networks.broken.items() if key in keys]
+            if errors:
+                outcomes[job.folder] = Outcome(error=errors[0])
+                for run in reversed(self.book.open_job(job, self.plan.materials).values()):
+                    self.book.close(run, "failed", str(errors[0]))
+        return outcomes
 
     def _students(self, teacher: Found | None, baselines: dict[str, Found]) -> dict[Path, Outcome]:
         plan = self.plan

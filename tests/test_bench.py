@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from kdsweep.bench.memory import mib_per_member
 from kdsweep.bench.run import main
 from kdsweep.errors import UserError
 from tests.conftest import Command
@@ -42,7 +44,13 @@ def test_time(images: Path, command: Command, tmp_path: Path) -> None:
     }  # fmt: skip
     assert all(min(v) > 0 for v in written["seconds_per_student_step"].values())
     assert written["peak_flops"]["float32"] > 1e9
+    assert set(written["memory_gib"]) == {"1", "3"}
     assert (tmp_path / "mlruns/bench/bench.md").read_text() in ended.out
+
+
+def test_memory_of_a_member() -> None:
+    assert mib_per_member({"1": 1.0, "3": 1.5, "5": 3.0}) == 512
+    assert math.isnan(mib_per_member({"5": 3.0}))
 
 
 def test_accuracy(images: Path, command: Command, tmp_path: Path) -> None:

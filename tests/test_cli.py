@@ -86,7 +86,7 @@ ASKED = {
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("mode", ["single", "sweep"])
 def test_one_line_says_what_is_allowed(run: Run, mode: str, asked: str) -> None:
-    sweep = ("-m", "seed=0,1") if mode == "sweep" else ()
+    sweep = ("-m", "train.clip_norm=1,2") if mode == "sweep" else ()
     line = one_line(run(SMOKE, *sweep, asked), status=2)
     assert re.match(ASKED[asked], line), line
     assert left() == []
@@ -188,7 +188,7 @@ def test_an_axis_that_changes_nothing(run: Run, arguments: tuple[str, ...], said
 
 def test_a_file_where_the_output_should_go(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for sweep in ((), ("-m", "seed=0,1")):
+    for sweep in ((), ("-m", "train.clip_norm=1,2")):
         line = one_line(run(SMOKE, QUIET, f"root={tmp_path}/file", *sweep), status=2)
         assert line.startswith(f"can't write in {tmp_path}/file")
         assert line.endswith("choose another folder with root=...")
@@ -219,6 +219,11 @@ def test_a_report_that_fails_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) 
         raise KdsweepError("the report could not be made")
 
     monkeypatch.setattr(callback, "report_study", report)
-    short = ("distill=none", "data.train_limit=64", "train.epochs=1", "seed=0,1")
+    short = (
+        "distill=none",
+        "data.train_limit=64",
+        "train.epochs=1",
+        "train.optimizer.lr=1e-3,2e-3",
+    )
     line = one_line(run("-m", SMOKE, QUIET, *short), status=1)
     assert line == "the report could not be made"

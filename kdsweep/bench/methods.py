@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from kdsweep import store
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
+from kdsweep.bench.memory import alone
 from kdsweep.cli import conf_dir, register, typed
 from kdsweep.config import Config
 from kdsweep.errors import UserError
@@ -49,7 +49,7 @@ def compare_methods(
     memory: dict[str, list[float]] = {name: [] for name in wanted}
     for number in range(rounds + 1):
         for name in wanted:
-            each = _alone(name, images, root, steps)
+            each = alone(_measure, name, images, root, steps)
             if number > 0:
                 seconds[name].append(each["seconds"])
                 memory[name].append(each["memory_gib"])
@@ -57,12 +57,6 @@ def compare_methods(
         "kind": "methods", "steps": steps, "rounds": rounds, "seconds_per_epoch": seconds,
         "memory_gib": memory, "images": images,
     }  # fmt: skip
-
-
-def _alone(*given: Any) -> dict[str, float]:
-    """``_measure`` in a fresh process, whose peak of memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, given)
 
 
 def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:

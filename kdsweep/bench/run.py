@@ -11,6 +11,7 @@ from typing import Any
 from kdsweep import store
 from kdsweep.bench import machine, options
 from kdsweep.bench.clock import Clock
+from kdsweep.bench.memory import grid_members, memory_by_members
 from kdsweep.bench.methods import compare_methods, drawn_teacher
 from kdsweep.bench.options import Options
 from kdsweep.bench.plain import PlainLoop
@@ -73,16 +74,7 @@ def bench_config(asked: Options, images: int | None, *, val_fraction: float) -> 
 
 def fused_seconds(group: Group, members: int, hardware: Hardware, steps: int) -> float:
     """Seconds of one step of all members, evaluation included, over the epochs after the first."""
-    grid = [(t, a) for a in (0.1, 0.3, 0.5, 0.7, 0.9) for t in (1.0, 2.0, 3.0, 4.0, 5.0)]
-    hyper = numbers(group.config)
-    cells = [
-        Member(
-            name=f"cell {i}",
-            seed=i // len(grid),
-            hyper={**hyper, "temperature": grid[i % 25][0], "alpha": grid[i % 25][1]},
-        )
-        for i in range(members)
-    ]
+    cells = grid_members(group.config, members)
     clock = Clock()
     processes = min(hardware.workers, members)
     if processes > 1:
@@ -138,7 +130,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
         "bank_seconds_per_image": bank,
         "peak_flops": peaks,
         "student_step_flops": _step_flops(config, materials),
-        "memory_gib": machine.memory_gib(hardware.device),
+        "memory_gib": memory_by_members(config, teacher, asked.members),
     }
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from kdsweep.bench.memory import mib_per_member
 from kdsweep.bench.methods import methods_table
 
 EPOCHS, IMAGES, CELLS = 15, 50_000, 25  # system 1's protocol, and its grid
@@ -61,11 +62,13 @@ def _time_table(result: Mapping[str, Any]) -> str:
             f"{CELLS * plain * steps / grid:.2f} |"
         )
     peaks = ", ".join(f"{v / 1e9:.0f} GFLOP/s {k}" for k, v in result["peak_flops"].items())
+    memory = ", ".join(f"{v:.2f} GiB with {k}" for k, v in result["memory_gib"].items())
     floor = 1e3 * result["student_step_flops"] / result["peak_flops"]["float32"]
     lines += [
         "",
         f"Medians of {result['rounds']} interleaved rounds of {result['steps']} steps, batch 128. "
         f"Convolution peak {peaks}; a student-step is {result['student_step_flops'] / 1e9:.2f} "
-        f"GFLOP, {floor:.1f} ms at the float32 peak. Memory {result['memory_gib']:.2f} GiB.",
+        f"GFLOP, {floor:.1f} ms at the float32 peak. Peak memory of one process {memory}: "
+        f"{mib_per_member(result['memory_gib']):.1f} MiB a member.",
     ]
     return "\n".join(lines) + "\n"

@@ -69,7 +69,8 @@ class Sweep:
     unit: str = "%"
     maximize: bool = True
     baseline: Model | None = None
-    teacher: Model | None = None
+    teacher: Model | None = None  # where all cells that were taught have the same one
+    teachers: tuple[Model, ...] = ()  # all different ones
     verdict_lines: tuple[str, ...] = ()
     equivalence: float = 0.1  # half width of the band that counts as no difference
     latency_conditions: str = ""  # batch size, device, threads
@@ -222,6 +223,15 @@ def notes(sweep: Sweep) -> list[str]:
         lines.append("Read on test: a number to report, never one to choose a cell by.")
     if sweep.teacher is not None and len(sweep.teacher.accuracy_by_seed) == 1:
         lines.append("One teacher was used: every difference is conditional on it.")
+    if len(sweep.teachers) > 1:
+        each = ", ".join(
+            f"{model.label} {summarise(model.accuracy_by_seed).mean:.{sweep.decimals}f}"
+            for model in sweep.teachers
+        )
+        lines.append(
+            f"{len(sweep.teachers)} teachers taught different cells ({each} {sweep.unit}): a "
+            "difference between cells may be theirs."
+        )
     if _estimated_otherwise(sweep):
         lines.append(
             "Differences are the verdict's estimates over shared seeds; they need not equal the "

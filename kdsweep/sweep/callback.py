@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,11 @@ def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]
         tracker = tracker_of(config)
         commands["Compare the runs in MLflow"] = tracker.ui_command()
         commands["then open"] = tracker.compare_url(runs)
-    where = "" if config.root == "mlruns" else f" root={config.root}"
+    where = "" if config.root == "mlruns" else " " + shlex.quote(f"root={config.root}")
+    if config.storage != f"sqlite:///{config.root}/optuna.db":
+        from sqlalchemy.engine import make_url
+
+        where += " " + shlex.quote(f"storage={make_url(config.storage)}")  # without its password
     commands["Confirm its best cells, on fresh seeds and on test"] = (
         f"python -m kdsweep.confirm study={study}{where} top=3 seeds=20"
     )

@@ -38,7 +38,10 @@ def confirm_study(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     folder = root / "confirmations" / name
     selection = _selection(name, storage, folder, root=root, top=top, seeds=seeds, again=again)
-    jobs = [_job(finalist, selection, folder) for finalist in selection["finalists"]]
+    jobs = [
+        _job(finalist, selection, folder, root=root, storage=storage)
+        for finalist in selection["finalists"]
+    ]
     records = _train(jobs)
     verdict = _judge(selection, records)
     store.write_json(folder / f"verdict-{selection['round']}.json", verdict)
@@ -133,12 +136,20 @@ def _best(study: optuna.Study, root: Path, top: int) -> list[dict[str, Any]]:
     return finalists
 
 
-def _job(finalist: dict[str, Any], selection: dict[str, Any], folder: Path) -> Job:
+def _job(
+    finalist: dict[str, Any], selection: dict[str, Any], folder: Path, *, root: Path, storage: str
+) -> Job:
+    """The finalist's training on fresh seeds; ``root`` may have been moved since the sweep."""
     kept = OmegaConf.structured(Config)
     kept.merge_with(finalist["config"])
     config = typed(kept)
     config = dataclasses.replace(
         config,
+        root=str(root),
+        storage=storage,
+        data=dataclasses.replace(
+            config.data, root=_moved(config.data.root, Path(config.root), root)
+        ),
         seed=selection["first_seed"],
         seeds=selection["seeds"],
         study=f"{selection['study']}-confirmation-{selection['round']}",
@@ -150,12 +161,25 @@ def _job(finalist: dict[str, Any], selection: dict[str, Any], folder: Path) -> J
     return Job(config=config, folder=place, overrides=tuple(finalist["overrides"]))
 
 
+def _moved(path: str | None, old: Path, new: Path) -> str | None:
+    """The same place below ``new`` where ``path`` was below ``old``."""
+    if path is None or not Path(path).is_relative_to(old):
+        return path
+    return str(new / Path(path).relative_to(old))
+
+
 def _train(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The jobs' records; those that an earlier command did not complete are trained."""
     from kdsweep.logbook import opened, tracker_of
+    from kdsweep.records import COMPLETE
     from kdsweep.runner import run_jobs
 
     done = [_read(job.folder / RECORD) for job in jobs]
-    missing = [job for job, record in zip(jobs, done, strict=True) if record is None]
+    missing = [
+        job
+        for job, record in zip(jobs, done, strict=True)
+        if record is None or record["state"] != COMPLETE
+    ]
     for job in missing:
         with store.writable(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -189,25 +213,33 @@ def _judge(selection: dict[str, Any], records: list[dict[str, Any]]) -> dict[str
         shrunk.append(f"Test has been opened {selection['round']} times for this study.")
     print()
     print_sweep(dataclasses.replace(sweep, verdict_lines=(*shrunk, *sweep.verdict_lines)))
+    baselines = [_by_seed(record, "test_baseline_accuracy") for record in records]
+    shared = all(each == baselines[0] for each in baselines)
     return {
         "round": selection["round"],
         "study": selection["study"],
         "seeds": selection["seeds"],
         "first_seed": selection["first_seed"],
         "lines": [*shrunk, *sweep.verdict_lines],
-        "baseline_test_accuracy": baseline.tolist(),
+        **({"baseline_test_accuracy": baselines[0]} if shared else {}),
         "cells": [
             {
                 "trial": finalist["trial"],
                 "params": finalist["params"],
-                "test_accuracy": row.tolist(),
+                "test_accuracy": _by_seed(record, "test_accuracy"),
+                **({} if shared else {"baseline_test_accuracy": own}),
                 **{k: v for k, v in dataclasses.asdict(cell).items() if v is not None},
             }
-            for finalist, row, cell in zip(
-                selection["finalists"], scores, confirmed.outcome.cells, strict=True
+            for finalist, record, own, cell in zip(
+                selection["finalists"], records, baselines, confirmed.outcome.cells, strict=True
             )
         ],
     }
+
+
+def _by_seed(record: dict[str, Any], metric: str) -> list[float]:
+    """A metric of each of a record's students, in the order of their seeds."""
+    return [kept["metrics"][metric] for kept in record["seeds"].values()]
 
 
 def _as_test(record: dict[str, Any]) -> dict[str, Any]:

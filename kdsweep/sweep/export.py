@@ -21,9 +21,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def existing(storage: str) -> optuna.storages.RDBStorage:
+    """The database, which is not made where there is none.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = storage.removeprefix("sqlite:///")
+    if file != storage and not Path(file).is_file():
+        raise UserError(
+            f"{storage}: no such database; give storage= or root=, or run a sweep first"
+        )
+    return studies.open_storage(storage)
+
+
 def list_studies(storage: str) -> list[str]:
     """A line for each study of the database: its name and how far it is."""
-    database = studies.open_storage(storage)
+    database = existing(storage)
     lines = []
     for summary in optuna.get_all_study_summaries(database, include_best_trial=True):
         best = summary.best_trial if len(summary.directions) == 1 else None
@@ -38,7 +52,7 @@ def load_study(name: str, storage: str) -> optuna.Study:
     Raises:
         UserError: there is none; names the nearest.
     """
-    database = studies.open_storage(storage)
+    database = existing(storage)
     names = optuna.get_all_study_names(database)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.3)

@@ -15,6 +15,10 @@ ADAPTIVE = (
     "No map verdict: the cells were proposed by a sampler that had seen earlier scores. "
     "Confirm the best of them on fresh seeds."
 )
+PRUNED = (
+    "No map verdict: a pruner stopped cells by their scores, so those that are left were chosen "
+    "by them. Confirm the best of them on fresh seeds."
+)
 
 
 def paired_scores(
@@ -59,6 +63,8 @@ def judge_sweep(sweep: Sweep, records: Sequence[dict[str, Any]], *, adaptive: bo
     """
     if not sweep.objective.endswith("_accuracy") or "top5" in sweep.objective:
         return sweep
+    if any(record["state"] == "pruned" for record in records):
+        return dataclasses.replace(sweep, verdict_lines=(PRUNED,))
     if adaptive:
         return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,))
     scores, baseline = paired_scores(records, sweep.objective)

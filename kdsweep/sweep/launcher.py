@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from kdsweep.jobs import Job, Outcome
+    from kdsweep.plan import Plan
 
 log = logging.getLogger(__name__)
 NESTED = 100  # jobs in one nest: each costs the interpreter's stack about five frames
@@ -132,7 +133,7 @@ def refuse_chdir(config: DictConfig) -> None:
         )
 
 
-def check(configs: Sequence[DictConfig]) -> None:
+def check(configs: Sequence[DictConfig]) -> list[Plan]:
     """Check jobs, given without Hydra's part, before any of them leaves a trace.
 
     Raises:
@@ -140,7 +141,7 @@ def check(configs: Sequence[DictConfig]) -> None:
     """
     from kdsweep.cli import typed
     from kdsweep.jobs import Job
-    from kdsweep.plan import plan, refuse_idle_axes
+    from kdsweep.plan import plan
 
     jobs = [Job(config=typed(config), folder=Path(str(i))) for i, config in enumerate(configs)]
-    refuse_idle_axes(plan(jobs))
+    return plan(jobs)

@@ -73,6 +73,10 @@ class SweepLoop:
                 "hydra.sweeper.custom_search_space: allowed is null; name the space in "
                 "hydra.sweeper.params, or take the official sweeper (hydra/sweeper=optuna)"
             )
+        if "seed" in self.space.distributions:
+            raise UserError(
+                "seed: is no axis of a sweep; seeds=3 trains every cell with three, from seed= up"
+            )
         for key in ("n_trials", "n_jobs"):
             given = self.options[key]
             if given is not None and given < 1:
@@ -103,7 +107,9 @@ class SweepLoop:
             self.launcher.composer = composer
         refuse_chdir(self.config)
         configs = [composer.plain(self.space.overrides(point)) for point in points]
-        check(configs)
+        from kdsweep.plan import refuse_idle_axes
+
+        refuse_idle_axes(check(configs))  # of the whole sweep: a batch may well share a value
         self.typed = typed(configs[0])
         self.content = self.space.content(configs[0], self.config.hydra.sweeper.sampler)
 
@@ -122,6 +128,7 @@ class SweepLoop:
         )
         with studies.exclusive(study):
             studies.adopt(study, self.content)
+            studies.adopt_axes(study, self.space.distributions)
         return study
 
     def _directions(self) -> list[str]:
@@ -154,20 +161,23 @@ class SweepLoop:
 
     def _recover(self, study: optuna.Study) -> int:
         """Tell what dead processes had finished, and put back the rest; how many that are."""
-        folder = Path(self.config.hydra.sweep.dir)
         again = 0
         with studies.exclusive(study):
             for frozen in studies.lost_trials(study):
-                record = read_record(folder / str(frozen.number))
-                if record.get("state") in SETTLED:
-                    trial = Trial(study, frozen._trial_id)
-                    tell_record(study, trial, record, record["values"])
-                else:
+                if not self._tell_settled(study, Trial(study, frozen._trial_id)):
                     retries = self.options["max_retries"]
                     again += studies.fail_lost(study, frozen, max_retries=retries)
         if again:
             log.info("%d trials of a dead process will be trained again", again)
         return again
+
+    def _tell_settled(self, study: optuna.Study, trial: Trial) -> bool:
+        """Tell of a trial by its record, where that says all; whether it does."""
+        record = read_record(Path(self.config.hydra.sweep.dir) / str(trial.number))
+        if record.get("state") not in SETTLED:
+            return False
+        tell_record(study, trial, record, record["values"])
+        return True
 
     def _close_dangling(self, study: optuna.Study) -> None:
         """Close the runs that dead processes left open."""
@@ -266,7 +276,7 @@ class SweepLoop:
             returns = self._launch(jobs, [trial.number for trial in batch])
         except (KeyboardInterrupt, KdsweepError) as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            studies.release(study, batch, reason)
+            studies.release(study, [t for t in batch if not self._tell_settled(study, t)], reason)
             raise
         for trial, result in zip(batch, returns, strict=True):
             final = tell(study, trial, result)

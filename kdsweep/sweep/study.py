@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -33,7 +39,8 @@ OWNER = "kdsweep:owner"  # the process that trains, or trained, the trial
 LOCK_SECONDS = 30  # how long a process waits for others to let SQLite's file go
 REASON = "kdsweep:reason"  # why it failed or was pruned
 RETRY = "kdsweep:retry"  # how often its cell has been lost with its process
-SPACE = "kdsweep:space"  # of the study: distributions and fixed configuration
+SPACE = "kdsweep:space"  # of the study: its fixed configuration
+AXES = "kdsweep:axes"  # of the study: its distributions
 FINAL = "kdsweep:final"  # a failure that would only repeat itself
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -172,6 +179,34 @@ def adopt(study: optuna.Study, content: Mapping[str, Any]) -> None:
             f"study={study.study_name}: was made with another configuration "
             f"({'; '.join(changed[:3])}); choose another study=NAME, or leave it out"
         )
+
+
+def adopt_axes(study: optuna.Study, axes: Mapping[str, BaseDistribution]) -> None:
+    """Bind the study to its choices: Optuna can't change those of an axis later.
+
+    Raises:
+        UserError: the study was made with other choices; names the first.
+    """
+    text = json.dumps({key: distribution_to_json(axis) for key, axis in axes.items()})
+    known = study.user_attrs.get(AXES)
+    if known is None:
+        study.set_user_attr(AXES, text)
+        return
+    for key, old in json.loads(known).items():
+        try:
+            check_distribution_compatibility(json_to_distribution(old), axes[key])
+        except (ValueError, KeyError):
+            raise UserError(
+                f"study={study.study_name}: was made with other choices for {key} "
+                f"({_choices(json_to_distribution(old))}); a study can't be widened: choose "
+                "another study=NAME, or leave it out"
+            ) from None
+
+
+def _choices(axis: BaseDistribution) -> str:
+    if isinstance(axis, CategoricalDistribution):
+        return ",".join(map(str, axis.choices))
+    return str(axis)
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:

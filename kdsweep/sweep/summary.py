@@ -51,6 +51,7 @@ def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
     keys = swept_keys(records)
     first = records[0]
     objective = first["objectives"][0]
+    teachers = _teachers(records, objective)
     return Sweep(
         study=study,
         dataset=dataset_name(first),
@@ -60,7 +61,8 @@ def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
         maximize=_more_is_better(first),
         cells=tuple(_cell(record, keys, objective) for record in records),
         baseline=_baseline(records, objective),
-        teacher=_teacher(first, objective),
+        teacher=teachers[0] if len(teachers) == 1 else None,
+        teachers=teachers,
         latency_conditions=_latency_conditions(first["costs"]),
     )
 
@@ -166,11 +168,13 @@ def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None
     return _model(last, by_seed)
 
 
-def _teacher(record: dict[str, Any], objective: str) -> Model | None:
-    network = record["teacher"]
-    if network is None:
-        return None
-    return _model(network, {network["seed"]: _value(network, objective)})
+def _teachers(records: Sequence[dict[str, Any]], objective: str) -> tuple[Model, ...]:
+    """All different teachers, in the order of their cells."""
+    networks = {r["teacher"]["key"]: r["teacher"] for r in records if r["teacher"] is not None}
+    return tuple(
+        _model(network, {network["seed"]: _value(network, objective)})
+        for network in networks.values()
+    )
 
 
 def _model(network: Mapping[str, Any], by_seed: Mapping[int, float]) -> Model:

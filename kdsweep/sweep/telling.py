@@ -27,7 +27,10 @@ def tell(study: optuna.Study, trial: Trial, result: JobReturn) -> bool | None:
     """
     record = _record_of(result)
     value = result._return_value  # the property would print what is told below
-    if result.status == JobStatus.COMPLETED or record.get("state") == "pruned":
+    if record.get("state") in SETTLED:  # even if what ran beside it has failed
+        tell_record(study, trial, record, record["values"])
+        return None
+    if result.status == JobStatus.COMPLETED:
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         tell_record(study, trial, record, values)
         return None

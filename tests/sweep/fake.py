@@ -77,6 +77,6 @@ class Study:
 def studying(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Study]:
     """Studies whose jobs are composed but not planned: nothing reads data."""
     register()
-    patch.setattr(loop, "check", lambda configs: None)
+    patch.setattr(loop, "check", lambda configs: [])
     with initialize_config_dir(str(conf_dir())):
         yield Study(folder)

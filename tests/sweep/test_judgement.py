@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdsweep.sweep.judgement import ADAPTIVE, judge_sweep, paired_scores
+from kdsweep.sweep.judgement import ADAPTIVE, PRUNED, judge_sweep, paired_scores
 from kdsweep.sweep.summary import summarise
 from kdsweep.verdict import blocked_map
 
@@ -74,6 +74,13 @@ def test_adaptive_cells_get_no_map_verdict() -> None:
     sweep = judge_sweep(summarise("s", records), records, adaptive=True)
     assert sweep.verdict_lines == (ADAPTIVE,)
     assert sweep.cells[0].verdict is None
+
+
+def test_survivors_of_a_pruner_get_no_map_verdict() -> None:
+    records = [record(1, BETTER, BASE), {**record(2, WORSE, BASE), "state": "pruned"}]
+    sweep = judge_sweep(summarise("s", records), records, adaptive=False)
+    assert sweep.verdict_lines == (PRUNED,)
+    assert all(cell.verdict is None for cell in sweep.cells)
 
 
 def test_one_seed_is_told_to_be_too_few() -> None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from kdsweep.errors import TrainingError
+from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
+from kdsweep.sweep.telling import tell
 from kdsweep.tracking.owner import this_process
 from tests.sweep.fake import Study, studying
 
@@ -43,9 +46,15 @@ def die(study: Study, *more: str, record: dict[str, object] | None = None) -> No
     patch.undo()
     (lost,) = [t for t in study.trials if t.state == TrialState.RUNNING]
     if record is not None:
-        folder = study.folder / "hydra" / "studies" / "s" / str(lost.number)
-        folder.mkdir(parents=True)
-        (folder / RECORD).write_text(json.dumps(record))
+        keep(study, lost.number, record)
+
+
+def keep(study: Study, number: int, record: dict[str, object]) -> Path:
+    """Write a job's record where its sweep looks for it; its folder."""
+    folder = study.folder / "hydra" / "studies" / "s" / str(number)
+    folder.mkdir(parents=True)
+    (folder / RECORD).write_text(json.dumps(record))
+    return folder
 
 
 RESULT: dict[str, object] = {
@@ -68,6 +77,46 @@ def test_a_lost_trial_with_a_record_is_adopted(study: Study, state: str) -> None
     assert len(study.sweep(score, CELLS, "study=s").points) == 1
     assert study.trials[0].state.name == state.upper()
     assert study.trials[0].values == ([7.0] if state == "complete" else None)
+
+
+def test_what_a_batch_had_finished_is_told_when_it_is_interrupted(study: Study) -> None:
+    def train(point: dict[str, str]) -> float:
+        if point["distill.temperature"] == "2":
+            raise KeyboardInterrupt
+        keep(study, 0, {**RESULT, "state": "complete"})
+        return 7.0
+
+    with pytest.raises(KeyboardInterrupt):
+        study.sweep(train, CELLS, "study=s", "hydra.sweeper.n_jobs=2")
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert study.trials[0].values == [7.0]
+
+
+def test_a_finished_record_outlives_a_failure_beside_it(study: Study) -> None:
+    folder = keep(study, 0, {**RESULT, "state": "complete"})
+    made = studies.open_study(name="s", storage=study.storage, directions=["maximize"])
+    ended = JobReturn(
+        status=JobStatus.FAILED,
+        _return_value=RuntimeError("of another population"),
+        hydra_cfg=OmegaConf.create({"hydra": {"runtime": {"output_dir": str(folder)}}}),
+    )
+    assert tell(made, made.ask(), ended) is None
+    assert made.trials[0].values == [7.0]
+
+
+def test_a_study_is_not_widened(study: Study) -> None:
+    study.sweep(score, CELLS, "study=s")
+    with pytest.raises(
+        UserError, match=r"^study=s: .* other choices for distill.temperature \(1,2\); a study"
+    ):
+        study.sweep(score, "distill.temperature=1,2,3", "study=s")
+    assert study.sweep(score, CELLS, "study=s").points == []
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 2
+
+
+def test_a_seed_is_no_axis(study: Study) -> None:
+    with pytest.raises(UserError, match=r"^seed: is no axis of a sweep; seeds=3 trains"):
+        study.sweep(score, "seed=0,1", CELLS)
 
 
 def test_a_cell_that_is_lost_too_often_is_given_up(study: Study) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from kdsweep.config import Config, TrackingConfig
 from kdsweep.report import series
+from kdsweep.report.data import notes
+from kdsweep.sweep.callback import next_commands
 from kdsweep.sweep.summary import summarise, unit_of
 from tests.sweep.test_judgement import BASE, record
 
@@ -38,3 +41,33 @@ def test_every_objective_has_a_unit() -> None:
 
     assert all(unit_of(metric_name(name, "val")) for name in OBJECTIVES)
     assert unit_of("val_nll") == "nats"
+
+
+def test_different_teachers_are_told_and_none_is_shown_as_everyones() -> None:
+    records = [record(trial, {0: 70.0}, BASE) for trial in range(3)]
+    for made, (key, accuracy) in zip(
+        records, [("a", 80.0), ("b", 85.0), ("a", 80.0)], strict=True
+    ):
+        made["teacher"] = {
+            "key": key, "name": f"net-{key}", "seed": 0, "metrics": {"val_accuracy": accuracy},
+            "costs": {"parameters": 1.0, "size_mib": 1.0},
+        }  # fmt: skip
+    sweep = summarise("s", records)
+    assert sweep.teacher is None
+    assert [model.label for model in sweep.teachers] == ["net-a", "net-b"]
+    assert any("2 teachers taught different cells (net-a 80.00" in line for line in notes(sweep))
+    same = summarise("s", [records[0], records[2]])
+    assert same.teacher is not None
+    assert any("One teacher was used" in line for line in notes(same))
+
+
+def test_commands_name_what_is_not_the_default() -> None:
+    plain = TrackingConfig(backend="none")
+    usual = next_commands("s", Config(tracking=plain), [])
+    assert usual["Export the study"] == "python -m kdsweep.export study=s"
+    config = Config(
+        tracking=plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
+    )
+    for command in next_commands("s", config, []).values():
+        assert "study=s 'root=my runs'" in command
+        assert "storage=postgresql+psycopg2://me:***@host/db" in command
