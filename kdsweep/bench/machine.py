@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,10 +52,23 @@ def convolution_peak(device: torch.device, *, bf16: bool, seconds: float = 1.0) 
     return best
 
 
+def reset_peak(device: torch.device) -> None:
+    """Forget the most memory that was held so far, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def memory_gib(device: torch.device) -> float:
-    """The most memory that this process, or the GPU, has held so far."""
+    """The most memory that this process, or the GPU, has held since the peak was reset."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**20
     import resource
 
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,6 +13,7 @@ from kdsweep.config import Config
 from kdsweep.jobs import numbers
 from kdsweep.train.group import Group, train_group
 from kdsweep.train.hardware import choose_hardware
+from kdsweep.train.materials import prepare_materials
 from kdsweep.train.population import Member
 from kdsweep.train.teachers import Found
 
@@ -48,6 +49,8 @@ def _measure(config: Config, teacher: Found, count: int) -> float:
     hardware = choose_hardware(config.train)
     if hardware.device.type == "cpu":  # one process instead of one for each core
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, fuse="loop"))
+    prepare_materials(config, hardware)  # decoding takes more than training does
+    machine.reset_peak(hardware.device)
     train_group(Group(config=config, teacher=teacher), grid_members(config, count), Clock())
     return machine.memory_gib(hardware.device)
 

@@ -11,7 +11,7 @@ from typing import Any
 from kdsweep import store
 from kdsweep.bench import machine, options
 from kdsweep.bench.clock import Clock
-from kdsweep.bench.memory import grid_members, memory_by_members
+from kdsweep.bench.memory import alone, grid_members, memory_by_members
 from kdsweep.bench.methods import compare_methods, drawn_teacher
 from kdsweep.bench.options import Options
 from kdsweep.bench.plain import PlainLoop
@@ -74,16 +74,21 @@ def bench_config(asked: Options, images: int | None, *, val_fraction: float) -> 
 
 def fused_seconds(group: Group, members: int, hardware: Hardware, steps: int) -> float:
     """Seconds of one step of all members, evaluation included, over the epochs after the first."""
-    cells = grid_members(group.config, members)
-    clock = Clock()
     processes = min(hardware.workers, members)
-    if processes > 1:
-        workers(hardware.workers).train(group, cells, clock)
+    if processes == 1:  # in this one the plain loop has left its traces
+        ends: list[float] = alone(_epoch_ends, group, members)
     else:
-        train_group(group, cells, clock)
+        clock = Clock()
+        workers(hardware.workers).train(group, grid_members(group.config, members), clock)
+        ends = clock.ends
     epochs = group.config.train.epochs
-    first = clock.ends[processes - 1]
-    return (clock.ends[-1] - first) / ((epochs - 1) * steps)
+    return (ends[-1] - ends[processes - 1]) / ((epochs - 1) * steps)
+
+
+def _epoch_ends(group: Group, members: int) -> list[float]:
+    clock = Clock()
+    train_group(group, grid_members(group.config, members), clock)
+    return clock.ends
 
 
 def compare_time(config: Config, asked: Options) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from kdsweep.errors import UserError
@@ -27,6 +28,12 @@ def positive(key: str, value: float) -> None:
 def non_negative(key: str, value: float) -> None:
     """A finite number from 0 up."""
     require(math.isfinite(value) and value >= 0, key, value, "0 or more")
+
+
+def study_name(given: str) -> None:
+    """A name that folders, databases and addresses can hold."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", given):
+        raise UserError(f"study={given}: allowed are letters, digits and any of . _ + -")
 
 
 def seed(key: str, value: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed
+from kdsweep.config.checks import choice, non_negative, positive, require, seed, study_name
 from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
@@ -132,6 +132,8 @@ class Config:
             self.objective,
             "accuracy or nll alone with a pruner, which judges by what every epoch gives",
         )
+        if self.study is not None:
+            study_name(self.study)
         positive("seeds", self.seeds)
         seed("seed", self.seed)
         epochs = self.teacher.epochs or self.train.epochs

@@ -30,6 +30,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdsweep import store
+from kdsweep.config.checks import study_name as check_name
 from kdsweep.errors import UserError
 from kdsweep.tracking.owner import Owner, this_process
 
@@ -112,8 +113,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
 def study_name(given: str | None, swept: Sequence[str], content: Mapping[str, Any]) -> str:
     """The user's name, or one made from what is swept and from the rest of the configuration."""
     if given is not None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", given):
-            raise UserError(f"study={given}: allowed are letters, digits and any of . _ + -")
+        check_name(given)
         return given
     short = "-".join(key.rpartition(".")[2] for key in swept) or "single"
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', short)[:60]}-{store.digest(content)[:8]}"

@@ -43,7 +43,7 @@ def swept_keys(records: Sequence[dict[str, Any]]) -> list[str]:
     """The keys that differ between cells, in the order of the command line."""
     keys = [key for key in overrides(records[0]) if key not in HIDDEN]
     varying = [key for key in keys if len({overrides(r).get(key) for r in records}) > 1]
-    return varying or keys[:1]
+    return varying or sorted(keys, key=lambda key: not key.startswith("distill"))[:1]
 
 
 def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:

@@ -133,6 +133,13 @@ def test_one_kind_of_teacher_at_a_time(given: dict[str, Any]) -> None:
     assert all(f"teacher.{key}=" in str(caught.value) for key in given)
 
 
+@pytest.mark.parametrize("name", ["a/b", "", "-x", "a b"])
+def test_a_study_has_a_name_that_folders_can_hold(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^study={name}: allowed are letters, digits"):
+        Config(study=name)
+    Config(study="a.b_c+d-1")
+
+
 def test_which_model_teaches_the_student() -> None:
     pair = PairConfig(teacher=ModelConfig(name="resnet56"), student=ModelConfig(name="resnet8"))
     for teacher, name in (
