@@ -116,12 +116,12 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
                 choose_hardware(own.train),
             )
     bank = {p: _bank_seconds(config, teacher, p, steps) for p in asked.precisions}
-    seconds: dict[str, list[float]] = {"plain": []}
-    plain.epoch(steps)
-    for _ in range(asked.rounds):
-        seconds["plain"].append(plain.epoch(steps))
+    seconds: dict[str, list[float]] = {}
+    for number in range(asked.rounds + 1):  # the first fills the banks, and is not counted
+        measured = {"plain": plain.epoch(steps)}
         for name, (group, members, own_hardware) in contenders.items():
-            each = fused_seconds(group, members, own_hardware, steps) / members
+            measured[name] = fused_seconds(group, members, own_hardware, steps) / members
+        for name, each in measured.items() if number > 0 else ():
             seconds.setdefault(name, []).append(each)
     peaks = {
         name: machine.convolution_peak(hardware.device, bf16=name == "bf16")
