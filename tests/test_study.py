@@ -216,6 +216,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def interrupted(folder: Path, study: str, times: int) -> Iterator[subprocess.Popen[str]]:
     """A long sweep that was sent SIGINT once its students trained; it does not outlive a test."""
+    # What a shell starts in the background ignores SIGINT, and so would this: tests may run there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [
             sys.executable, "-m", "kdsweep", "-m", "experiment=smoke", f"study={study}",
@@ -229,6 +231,7 @@ def interrupted(folder: Path, study: str, times: int) -> Iterator[subprocess.Pop
         text=True,
         start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     with process:
         try:
             assert process.stdout is not None
