@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from kdsweep.cli import conf_dir, explain, register, typed
 from kdsweep.config import Config
-from kdsweep.errors import TrainingError
+from kdsweep.errors import TrainingError, UserError
 from kdsweep.messages import hydra_line
 
 
@@ -25,7 +27,7 @@ def compose_typed(*overrides: str) -> Config:
 
 
 def line_of(*overrides: str) -> str:
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever it is, explain() tells it
+    with pytest.raises((UserError, HydraException, OmegaConfBaseException)) as caught:
         compose_typed(*overrides)
     line, status = explain(caught.value)
     assert status == 2

@@ -9,7 +9,6 @@ MLflow has no state PRUNED. A pruned run is KILLED with ``kdsweep.state=pruned``
 purpose before its last epoch, and a search for FINISHED finds whole curves only.
 """
 
-# ruff: noqa: D102 - the methods are described where Tracker declares them
 from __future__ import annotations
 
 import atexit
@@ -21,6 +20,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import calls, links
@@ -75,9 +76,11 @@ class MlflowTracker(Tracker):
                 atexit.register(self._at_exit)
             return self._connection
 
+    @override
     def prepare(self) -> None:
         self._connect()
 
+    @override
     def open_sweep(
         self, study: str, *, params: Mapping[str, object], tags: Mapping[str, str]
     ) -> str:
@@ -108,6 +111,7 @@ class MlflowTracker(Tracker):
         self._sweeps.add(run)
         return run
 
+    @override
     def open_run(
         self,
         name: str,
@@ -131,13 +135,16 @@ class MlflowTracker(Tracker):
                 calls.log_dataset(client, run, dataset)
         return run
 
+    @override
     def log_epoch(self, run: str, metrics: Mapping[str, float], *, epoch: int) -> None:
         self.log_metrics(run, metrics, step=epoch)
 
+    @override
     def log_metrics(self, run: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
         self._connect()
         self._writer.add(run, _points(metrics, step))
 
+    @override
     def log_history(
         self, run: str, history: Sequence[Mapping[str, float]], *, first_epoch: int = 1
     ) -> None:
@@ -145,18 +152,22 @@ class MlflowTracker(Tracker):
         epochs = enumerate(history, first_epoch)
         self._writer.add(run, [p for epoch, metrics in epochs for p in _points(metrics, epoch)])
 
+    @override
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         with told(TrackingError, self._store, f"tags of run {run}"):
             calls.set_tags(self._client, run, tags)
 
+    @override
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
         with told(TrackingError, self._store, f"artefact {path.name} of run {run}"):
             self._client.log_artifact(run, str(path), folder)
 
+    @override
     def log_text(self, run: str, text: str, file: str) -> None:
         with told(TrackingError, self._store, f"artefact {file} of run {run}"):
             self._client.log_text(run, text, file)
 
+    @override
     def close(
         self, run: str, status: Status, *, reason: str | None = None, end_ms: int | None = None
     ) -> None:
@@ -174,6 +185,7 @@ class MlflowTracker(Tracker):
                 if all(owner.is_dead() for owner in others):
                     self._end(run, status, reason, end_ms)
 
+    @override
     def close_dangling(self, study: str) -> int:
         closed = 0
         with told(TrackingError, self._store, f"study={study}"), locked(self._store):
@@ -188,20 +200,25 @@ class MlflowTracker(Tracker):
                     closed += 1
         return closed
 
+    @override
     def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
         having = [] if tagged is None else [f"tags.`{tagged}` != ''"]
         with told(TrackingError, self._store, f"study={study}"):
             return [_record(run) for run in self._search(study, *having)]
 
+    @override
     def compare_url(self, runs: Sequence[str]) -> str:
         return links.compare_url(self._store.ui, runs, [self._connect()[1]])
 
+    @override
     def ui_command(self) -> str:
         return links.ui_command(self._store.uri, self._store.database)
 
+    @override
     def flush(self) -> None:
         self._writer.flush()
 
+    @override
     def shutdown(self) -> None:
         self._writer.stop()
         self._writer.flush()

@@ -39,8 +39,8 @@ class Owner:
         Raises:
             ValueError: The text is something else.
         """
-        words = dict(word.split("=", 1) for word in text.split(" "))
         try:
+            words = dict(word.split("=", 1) for word in text.split(" "))
             return cls(
                 pid=int(words["pid"]),
                 host=words["host"],
@@ -48,8 +48,8 @@ class Owner:
                 space=words["space"],
                 start=words["start"],
             )
-        except KeyError as missing:
-            raise ValueError(f"no {missing} in {text!r}") from missing
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{text!r} names no process") from error
 
     def is_dead(self) -> bool:
         """Whether the process is known to have ended; what this host can't see may live."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import http.server
 import logging
 import os
@@ -10,8 +11,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from kdsweep.config import TrackingConfig
 from kdsweep.errors import UserError
@@ -70,10 +73,13 @@ def test_a_root_that_cannot_be_made() -> None:
     assert line.endswith("choose a folder that can be written")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    (tmp_path / "mlruns").mkdir(mode=0o555)
-    assert "Permission denied" in refusal(TrackingConfig(), tmp_path / "mlruns")
+def test_a_folder_without_permission(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def acquire(lock: FileLock, *_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), lock.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)  # root may write everywhere
+    line = refusal(TrackingConfig(), root)
+    assert line.endswith("mlflow.db.lock: Permission denied; choose a folder that can be written")
 
 
 def test_a_file_where_the_artefacts_should_be(root: Path) -> None:

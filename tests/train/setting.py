@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep.config import (
+    Config,
     DataConfig,
     OptimizerConfig,
     ScheduleConfig,
@@ -18,14 +19,15 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.data import Views, normalise
-from kdsweep.distill import Loss, Mixup, Outputs, create_losses, hyperparameters, total_loss
+from kdsweep.distill import create_losses, hyperparameters
 from kdsweep.distill.teacher_outputs import LiveTeacher
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.interfaces import Maker, TeacherOutputs, Trained
 from kdsweep.train.judge import Judged
 from kdsweep.train.loop import train
-from kdsweep.train.population import Chunk, Member, Population
+from kdsweep.train.population import Member, Population
 from kdsweep.train.student import teacher_taps, with_adapters
+from kdsweep.train.total import Total
 
 CLASSES, SIZE, IMAGES, BATCH, EPOCHS = 3, 8, 17, 8, 3  # 17 = 2 * 8 + 1: one image is left out
 CONFIG = DataConfig(image_size=SIZE, views=ViewsConfig(padding=1, flip=True))
@@ -79,39 +81,6 @@ class Quiet:
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         self.epochs.append((epoch, set(records)))
         return self.leaving
-
-
-class Criterion:
-    """The total loss, with a state for each of the members that run together."""
-
-    def __init__(self, losses: dict[str, Loss], labels: Tensor) -> None:
-        self.losses = losses
-        self.labels = labels
-        self.states: dict[tuple[str, ...], dict[str, nn.Module]] = {}
-
-    def __call__(
-        self,
-        chunk: Chunk,
-        student: Outputs,
-        teacher: Outputs | None,
-        labels: Tensor,
-        *,
-        epoch: float,
-        index: Tensor,
-        mixup: Mixup | None,
-    ) -> Tensor:
-        names = tuple(member.name for member in chunk.members)
-        if names not in self.states:
-            made = {
-                name: loss.create_state(self.labels, chunk.seeds, dtype=torch.float64)
-                for name, loss in self.losses.items()
-            }
-            self.states[names] = {name: s for name, s in made.items() if s is not None}
-        total, _ = total_loss(
-            self.losses, student, teacher, labels, chunk.hyper,
-            epoch=epoch, index=index, mixup=mixup, states=self.states[names],
-        )  # fmt: skip
-        return total
 
 
 def images_and_labels(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -194,7 +163,7 @@ class Setting:
         *,
         observer: Quiet | None = None,
         teacher: TeacherOutputs | None = None,
-        criterion: Criterion | None = None,
+        criterion: Total | None = None,
         together: int | None = None,
         epochs: int = EPOCHS,
         maker: Maker | None = None,
@@ -206,7 +175,7 @@ class Setting:
             views=maker or self.views,
             labels=self.labels,
             judged=self.judged,
-            criterion=criterion or Criterion(self.losses, self.labels),
+            criterion=criterion or Total(self.losses, self.labels, Config()),
             teacher=teacher or live,
             config=dataclasses.replace(self.config, epochs=epochs),
             schedule=ScheduleConfig(name="cosine"),

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep import streams
-from kdsweep.config import OptimizerConfig, ViewsConfig
+from kdsweep.config import Config, OptimizerConfig, ViewsConfig
 from kdsweep.distill import loss_names
 from kdsweep.errors import TrainingError
 from kdsweep.train.hardware import Hardware
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.judge import predict
 from kdsweep.train.population import Chunk, Member
+from kdsweep.train.total import Total
 from tests.train.setting import (
     BATCH,
     CONFIG,
@@ -24,7 +25,6 @@ from tests.train.setting import (
     GROUPED,
     IMAGES,
     ONE_BY_ONE,
-    Criterion,
     Net,
     Quiet,
     Setting,
@@ -211,11 +211,11 @@ def test_the_observer_drops_a_member(
     assert observer.epochs == [(0, {*kept, "m1", "m4"}), (1, kept), (2, kept)]
 
 
-class Greedy(Criterion):
+class Greedy(Total):
     """A criterion that takes more memory than there is, late in an epoch."""
 
     def __init__(self, setting: Setting, limit: int) -> None:
-        super().__init__(setting.losses, setting.labels)
+        super().__init__(setting.losses, setting.labels, Config())
         self.limit = limit
         self.asked: list[int] = []
 
