@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import logging
 import statistics
 from collections.abc import Mapping
@@ -60,7 +62,6 @@ class Logbook:
         self.parent: str | None = None
         self.open: list[str] = []
         self.logged: set[str] = set()
-        self.written: tuple[Config, str] | None = None
 
     def start(self, config: Config) -> None:
         """Open the study's parent run, or find it where another batch has opened it."""
@@ -173,14 +174,8 @@ class Logbook:
             ),
         )
         self.open.append(run)
-        self.tracker.log_text(run, self._as_yaml(config), "config.yaml")
+        self.tracker.log_text(run, as_yaml(config), "config.yaml")
         return run
-
-    def _as_yaml(self, config: Config) -> str:
-        """Slow enough to be done once for all seeds of a job."""
-        if self.written is None or self.written[0] is not config:
-            self.written = config, OmegaConf.to_yaml(dataclasses.asdict(config))
-        return self.written[1]
 
     @staticmethod
     def _pair_tags(config: Config) -> dict[str, str]:
@@ -219,6 +214,17 @@ class RunObserver:
         diverged = [name for name, record in records.items() if has_diverged(record)]
         self.progress.leave((*leaving, *diverged), epoch)
         return leaving
+
+
+def as_yaml(config: Config) -> str:
+    """The configuration as OmegaConf writes it, part by part: most are those of the last trial."""
+    parts = dataclasses.asdict(config)
+    return "".join(_part_as_yaml(key, json.dumps(value)) for key, value in parts.items())
+
+
+@functools.lru_cache(maxsize=256)
+def _part_as_yaml(key: str, value: str) -> str:
+    return OmegaConf.to_yaml({key: json.loads(value)})
 
 
 def _params(config: Config) -> dict[str, object]:

@@ -39,6 +39,7 @@ class FusedLauncher(Launcher):
         self.hydra_context = hydra_context
         self.config = config
         self.composer: Composer | None = None
+        self.checked = False  # the sweeper has checked every job of the sweep
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -52,7 +53,8 @@ class FusedLauncher(Launcher):
         self._log_to_console()
         if self.composer is None:
             self.composer = Composer(self.hydra_context, self.config)
-        check([self.composer.plain(overrides) for overrides in job_overrides])
+        if not self.checked:
+            check([self.composer.plain(overrides) for overrides in job_overrides])
         configs = [
             self.composer.job(overrides, initial_job_idx + i)
             for i, overrides in enumerate(job_overrides)

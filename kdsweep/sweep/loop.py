@@ -105,6 +105,7 @@ class SweepLoop:
         composer = Composer(self.context, self.config)
         if isinstance(self.launcher, FusedLauncher):
             self.launcher.composer = composer
+            self.launcher.checked = bool(cells) and not self.options["enqueue"]
         refuse_chdir(self.config)
         configs = [composer.plain(self.space.overrides(point)) for point in points]
         from kdsweep.plan import refuse_idle_axes

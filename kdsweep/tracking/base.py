@@ -89,7 +89,8 @@ class Tracker(ABC):
     ) -> str:
         """Open a run and return its id; it belongs to its parent's study.
 
-        Params may be nested (dataclasses, mappings): they are flattened with dots.
+        Params may be nested (dataclasses, mappings): they are flattened with dots. They are in
+        the store when the run is closed, or after ``flush``.
         """
 
     @abstractmethod
@@ -116,13 +117,13 @@ class Tracker(ABC):
 
     @abstractmethod
     def log_text(self, run: str, text: str, file: str) -> None:
-        """Write ``text`` to the artefact ``file``, such as ``config.yaml``."""
+        """Write ``text`` to the artefact ``file``, such as ``config.yaml``. Returns at once."""
 
     @abstractmethod
     def close(
         self, run: str, status: Status, *, reason: str | None = None, end_ms: int | None = None
     ) -> None:
-        """End a run, after the last of its metrics is in the store."""
+        """End a run, after the last of what was logged is in the store."""
 
     @abstractmethod
     def close_dangling(self, study: str) -> int:
@@ -142,7 +143,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Wait until every metric is in the store.
+        """Wait until everything that was logged is in the store.
 
         Raises:
             TrackingError: The store did not take them; they are kept for another try.

@@ -1,12 +1,15 @@
 """The tracker that writes to MLflow, through its client and explicit run ids only.
 
 What is told of a run by tags: ``kdsweep.study``, ``kdsweep.kind`` (``sweep`` for
-the parent run, ``run`` for the others), ``kdsweep.state`` (running, finished, failed, killed,
-pruned), ``kdsweep.reason``, and ``kdsweep.owner``, the process that has it open. A sweep's run
-has one owner tag per process, so that it ends with the last of them.
+the parent run, ``run`` for the others), ``kdsweep.reason`` of an early end, and
+``kdsweep.owner``, the process that has it open. A sweep's run has one owner tag per process, so
+that it ends with the last of them.
 
 MLflow has no state PRUNED. A pruned run is KILLED with ``kdsweep.state=pruned``: it was ended on
 purpose before its last epoch, and a search for FINISHED finds whole curves only.
+
+A run is created at once, and so are its files; its parameters, data set, texts and metrics are
+written in the background, in this order.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +92,6 @@ class MlflowTracker(Tracker):
             **tags,
             STUDY: study,
             KIND: "sweep",
-            STATE: "running",
             _own_key(): str(this_process()),
         }
         flat = flatten(params)
@@ -124,15 +126,16 @@ class MlflowTracker(Tracker):
     ) -> str:
         client, experiment = self._connect()
         with told(TrackingError, self._store, f"run {name}"):
-            ours = {KIND: "run", STATE: "running", OWNER: str(this_process())}
+            ours = {KIND: "run", OWNER: str(this_process())}
             if parent is not None:
                 ours[PARENT] = parent
                 ours[STUDY] = self._study_of(parent)
             ours = {**_source(), **tags, **ours}
             run = calls.create_run(client, experiment, name, ours, start_ms=start_ms)
-            calls.log_params(client, run, flatten(params))
-            if dataset is not None:
-                calls.log_dataset(client, run, dataset)
+        flat = flatten(params)
+        self._later(run, "params", lambda: calls.log_params(client, run, flat))
+        if dataset is not None:
+            self._later(run, "data set", lambda: calls.log_dataset(client, run, dataset))
         return run
 
     @override
@@ -164,8 +167,7 @@ class MlflowTracker(Tracker):
 
     @override
     def log_text(self, run: str, text: str, file: str) -> None:
-        with told(TrackingError, self._store, f"artefact {file} of run {run}"):
-            self._client.log_text(run, text, file)
+        self._later(run, f"artefact {file}", lambda: self._client.log_text(run, text, file))
 
     @override
     def close(
@@ -202,6 +204,7 @@ class MlflowTracker(Tracker):
 
     @override
     def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
+        self._writer.flush()
         having = [] if tagged is None else [f"tags.`{tagged}` != ''"]
         with told(TrackingError, self._store, f"study={study}"):
             return [_record(run) for run in self._search(study, *having)]
@@ -227,17 +230,26 @@ class MlflowTracker(Tracker):
         try:
             self.shutdown()
         except KdsweepError as error:
-            _log.error("The last metrics are lost: %s", error)
+            _log.error("The last records are lost: %s", error)
+
+    def _later(self, run: str, what: str, call: Callable[[], None]) -> None:
+        def tell() -> None:
+            with told(TrackingError, self._store, f"{what} of run {run}"):
+                call()
+
+        self._connect()
+        self._writer.first(run, tell)
 
     def _send(self, run: str, points: list[Point]) -> None:
         with told(TrackingError, self._store, f"metrics of run {run}"):
             calls.log_points(self._client, run, points)
 
     def _end(self, run: str, status: Status, reason: str | None, end_ms: int | None) -> None:
-        tags: dict[str, str] = {STATE: status}
+        tags: dict[str, str] = {STATE: status} if status == "pruned" else {}
         if reason:
             tags[REASON] = reason
-        calls.set_tags(self._client, run, tags)
+        if tags:
+            calls.set_tags(self._client, run, tags)
         self._client.set_terminated(run, _MLFLOW_STATUS[status], end_ms)
 
     def _search(self, study: str, *conditions: str) -> list[Run]:
@@ -277,7 +289,7 @@ def _record(run: Run) -> RunRecord:
         parent=tags.get(PARENT),
         sweep=tags.get(KIND) == "sweep",
         status=run.info.status,
-        state=tags.get(STATE, ""),
+        state=tags.get(STATE, run.info.status.lower()),
         params=run.data.params,
         tags=tags,
         metrics=run.data.metrics,

@@ -1,4 +1,4 @@
-"""A background thread that hands metrics to the store in order and in as few calls as it can.
+"""A background thread that writes to the store, in order and in as few calls as it can.
 
 A call costs the store about the same for one epoch as for twenty. So the writer sends what one
 run has pending in one call, and rests after each round in proportion to its length: with few
@@ -31,31 +31,42 @@ class Point(NamedTuple):
 
 
 class MetricWriter:
-    """Queues points per run and sends them with ``send(run, points)`` from one thread.
+    """Queues calls and points per run; one thread sends points with ``send(run, points)``.
 
-    What ``send`` refuses stays queued, in order: it is tried again later, and by ``flush``.
+    What the store refuses stays queued, in order: it is tried again later, and by ``flush``.
     """
 
     def __init__(self, send: Callable[[str, list[Point]], None]) -> None:
         self._send = send
+        self._calls: dict[str, list[Callable[[], None]]] = {}
         self._pending: dict[str, list[Point]] = {}
-        self._guard = threading.Lock()  # of _pending, _thread and _stop
+        self._guard = threading.Lock()  # of _calls, _pending, _thread and _stop
         self._sending = threading.Lock()  # one call at a time keeps a run's points in order
         self._wake = threading.Event()
         self._stop = threading.Event()  # of the present thread
         self._thread: threading.Thread | None = None
 
+    def first(self, run: str, call: Callable[[], None]) -> None:
+        """Queue a call that goes before the run's points; it may be repeated."""
+        with self._guard:
+            self._calls.setdefault(run, []).append(call)
+            self._start()
+        self._wake.set()
+
     def add(self, run: str, points: list[Point]) -> None:
         """Queue points; returns at once."""
         with self._guard:
             self._pending.setdefault(run, []).extend(points)
-            if self._thread is None:
-                self._stop = threading.Event()
-                self._thread = threading.Thread(
-                    target=self._work, args=(self._stop,), name="kdsweep-tracking", daemon=True
-                )
-                self._thread.start()
+            self._start()
         self._wake.set()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._stop = threading.Event()
+            self._thread = threading.Thread(
+                target=self._work, args=(self._stop,), name="kdsweep-tracking", daemon=True
+            )
+            self._thread.start()
 
     def flush(self, run: str | None = None) -> None:
         """Send what is queued, of one run or of all, in the calling thread.
@@ -77,11 +88,17 @@ class MetricWriter:
 
     def _runs(self) -> list[str]:
         with self._guard:
-            return list(self._pending)
+            return list(self._calls | self._pending)
 
     def _send_some(self, run: str) -> bool:
-        """Send up to one batch of a run; whether there was any."""
+        """Send a run's calls and up to one batch of its points; whether there were any points."""
         with self._sending:
+            while calls := self._calls.get(run):
+                calls[0]()
+                with self._guard:
+                    del calls[0]
+                    if not calls:
+                        del self._calls[run]
             with self._guard:
                 points = self._pending.get(run, [])[:BATCH]
             if not points:
@@ -113,7 +130,7 @@ class MetricWriter:
                 stop.wait(REST * (time.monotonic() - began))
             else:
                 if not refused:
-                    _log.warning("Metrics wait, since the store does not take them: %s", failure)
+                    _log.warning("Records wait, since the store does not take them: %s", failure)
                 stop.wait(RETRY_S)
                 self._wake.set()
             refused = failure is not None

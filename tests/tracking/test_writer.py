@@ -121,7 +121,7 @@ def test_what_the_store_refuses_is_told_and_kept(caplog: pytest.LogCaptureFixtur
             queue.flush("a")
         queue.stop()
     assert [record.message for record in caplog.records] == [
-        "Metrics wait, since the store does not take them: disk full"
+        "Records wait, since the store does not take them: disk full"
     ]
     store.broken = False
     queue.flush()
@@ -193,3 +193,38 @@ def test_many_threads_and_runs_lose_nothing() -> None:
         assert [p.step for run, batch in store.sent if run == f"run{n}" for p in batch] == list(
             range(200)
         )
+
+
+def test_calls_go_before_the_points() -> None:
+    order: list[str] = []
+    started, go = threading.Event(), threading.Event()
+
+    def params() -> None:
+        started.set()
+        until(go)
+        order.append("params")
+
+    queue = MetricWriter(lambda run, batch: order.append("points"))
+    queue.first("a", params)
+    until(started)
+    queue.add("a", points(1))
+    queue.first("a", lambda: order.append("config"))
+    go.set()
+    queue.flush()
+    queue.stop()
+    assert order == ["params", "config", "points"]
+
+
+def test_a_call_that_the_store_refuses_is_told_and_kept() -> None:
+    store = BrokenStore()
+    queue = MetricWriter(store)
+    queue.first("a", lambda: store("a", points(0)))
+    until(store.called)
+    queue.add("a", points(1))
+    with pytest.raises(OSError, match="disk full"):
+        queue.flush("a")
+    queue.stop()
+    store.broken = False
+    queue.flush()
+    queue.flush()
+    assert store.sent == [("a", points(0)), ("a", points(1))]
