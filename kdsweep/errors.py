@@ -17,3 +17,9 @@ class TrainingError(KdsweepError):
     """A training run that was rightly asked for could not be finished."""
 
     exit_status = 1
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".: ") if lines else type(error).__name__

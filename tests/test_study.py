@@ -78,18 +78,18 @@ def test_a_pruned_trial_says_so_in_mlflow_and_stops_there(sweep: Sweep) -> None:
         run = sweep.mlflow.get_run(trial.user_attrs["mlflow_run_id"])
         assert run.data.tags["kdsweep.state"] == "pruned"
         assert "pruned after epoch" in run.data.tags["kdsweep.reason"]
-        for seed in trial.user_attrs["mlflow_seed_run_ids"].values():
-            curve = sweep.mlflow.get_metric_history(seed, "val_accuracy")
+        for seed in trial.user_attrs["seeds"].values():
+            curve = sweep.mlflow.get_metric_history(seed["mlflow_run_id"], "val_accuracy")
             assert max(point.step for point in curve) == last
 
 
 def test_each_seed_has_its_run_under_its_trial_and_the_trial_their_mean(sweep: Sweep) -> None:
     for trial in finished(sweep):
-        seeds = trial.user_attrs["mlflow_seed_run_ids"]
+        seeds = trial.user_attrs["seeds"]
         assert sorted(seeds) == ["0", "1"]
         values = []
-        for run_id in seeds.values():
-            run = sweep.mlflow.get_run(run_id)
+        for seed in seeds.values():
+            run = sweep.mlflow.get_run(seed["mlflow_run_id"])
             assert run.data.tags["mlflow.parentRunId"] == trial.user_attrs["mlflow_run_id"]
             assert run.info.status == "FINISHED"
             values.append(run.data.metrics["val_accuracy"])
@@ -101,10 +101,10 @@ def test_each_seed_has_its_run_under_its_trial_and_the_trial_their_mean(sweep: S
 
 def test_which_images_each_seed_got_right_is_kept(sweep: Sweep) -> None:
     for trial in finished(sweep):
-        for seed, metrics in trial.user_attrs["seeds"].items():
+        for seed, kept in trial.user_attrs["seeds"].items():
             path = sweep.job(trial.number) / f"correct-seed{seed}.bits"
             right = unpack_correctness(path.read_bytes())
-            assert 100.0 * right.mean() == pytest.approx(metrics["val_accuracy"])
+            assert 100.0 * right.mean() == pytest.approx(kept["metrics"]["val_accuracy"])
 
 
 def test_the_study_itself_is_exported_and_optuna_alone_reads_it(

@@ -22,9 +22,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.models.base import ImageClassifier
-from kdsweep.models.weights import first_line, load_state
+from kdsweep.models.weights import load_state
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _NO_STAGE = (*_POOLS, nn.Dropout, nn.Identity)

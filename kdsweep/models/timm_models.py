@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 from types import ModuleType
 
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.models.foreign import ForeignClassifier
-from kdsweep.models.weights import first_line, read_state
+from kdsweep.models.weights import read_state
 
 DEFAULT = "DEFAULT"  # the weights that timm has for this name
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.models.foreign import ForeignClassifier
-from kdsweep.models.weights import State, first_line, read_state, rename
+from kdsweep.models.weights import State, read_state, rename
 
 # Densenets were saved before module names could hold no dots.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")

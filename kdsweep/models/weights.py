@@ -122,9 +122,3 @@ def _why(model: ImageClassifier, name: str, found: Tensor, wanted: Tensor) -> st
     if name.startswith(without_prefix(model.classifier, model.prefix) + "."):
         return f"the file is for {found.shape[0]} classes, the data has {wanted.shape[0]}"
     return "the file is of another architecture, width or image size"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".: ") if lines else type(error).__name__

@@ -16,6 +16,7 @@ from kdsweep import store
 from kdsweep.errors import UserError
 from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
+from kdsweep.sweep.opening import open_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ def existing(storage: str) -> optuna.storages.RDBStorage:
         raise UserError(
             f"{storage}: no such database; give storage= or root=, or run a sweep first"
         )
-    return studies.open_storage(storage)
+    return open_storage(storage)
 
 
 def list_studies(storage: str) -> list[str]:
@@ -97,7 +98,7 @@ def trials_frame(study: optuna.Study) -> pd.DataFrame:
 
 def _row(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     kept = trial.user_attrs
-    names = kept.get("objectives") or [f"value_{i}" for i in range(len(study.directions))]
+    names = study.metric_names or [f"value_{i}" for i in range(len(study.directions))]
     values = trial.values or [math.nan] * len(study.directions)
     row: dict[str, Any] = {
         "number": trial.number,
@@ -110,11 +111,11 @@ def _row(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     }
     row.update({f"param.{key}": value for key, value in trial.params.items()})
     row.update({f"value.{name}": v for name, v in zip(names, values, strict=True)})
-    for seed, metrics in kept.get("seeds", {}).items():
-        row.update({f"seed.{seed}.{name}": value for name, value in metrics.items()})
-        row[f"seed.{seed}.mlflow_run_id"] = kept.get("mlflow_seed_run_ids", {}).get(seed)
-    for seed, metrics in kept.get("baseline", {}).items():
-        row.update({f"baseline.{seed}.{name}": value for name, value in metrics.items()})
+    for seed, one in kept.get("seeds", {}).items():
+        row.update({f"seed.{seed}.{name}": value for name, value in one["metrics"].items()})
+        row[f"seed.{seed}.mlflow_run_id"] = one["mlflow_run_id"]
+        baseline = one["baseline"] or {}
+        row.update({f"baseline.{seed}.{name}": value for name, value in baseline.items()})
     return row
 
 

@@ -23,6 +23,7 @@ from kdsweep.sweep import study as studies
 from kdsweep.sweep.compose import Composer
 from kdsweep.sweep.concluding import conclude
 from kdsweep.sweep.launcher import FusedLauncher, check, refuse_chdir
+from kdsweep.sweep.opening import adopt, adopt_axes, exclusive, open_study, study_name
 from kdsweep.sweep.pruning import create_pruner
 from kdsweep.sweep.space import Space, allows
 from kdsweep.sweep.telling import SETTLED, read_record, tell, tell_record
@@ -116,20 +117,20 @@ class SweepLoop:
 
     def _open(self) -> optuna.Study:
         given = self.config.study or self.options["study_name"]
-        name = studies.study_name(given, list(self.space.distributions), self.content)
+        name = study_name(given, list(self.space.distributions), self.content)
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
         directions = self._directions()
-        study = studies.open_study(
+        study = open_study(
             name=name,
             storage=self.options["storage"],
             directions=directions,
             sampler=optuna.samplers.RandomSampler(),  # never draws: points are known, or see _draw
             pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
         )
-        with studies.exclusive(study):
-            studies.adopt(study, self.content)
-            studies.adopt_axes(study, self.space.distributions)
+        with exclusive(study):
+            adopt(study, self.content)
+            adopt_axes(study, self.space.distributions)
         return study
 
     def _directions(self) -> list[str]:
@@ -163,7 +164,7 @@ class SweepLoop:
     def _recover(self, study: optuna.Study) -> int:
         """Tell what dead processes had finished, and put back the rest; how many that are."""
         again = 0
-        with studies.exclusive(study):
+        with exclusive(study):
             for frozen in studies.lost_trials(study):
                 if not self._tell_settled(study, Trial(study, frozen._trial_id)):
                     retries = self.options["max_retries"]
@@ -201,8 +202,8 @@ class SweepLoop:
                     raise UserError(
                         f"hydra.sweeper.enqueue: {key}={value} is not in the search space"
                     )
-        with studies.exclusive(study):
-            studies.enqueue_missing(study, [*points, *cells])
+        with exclusive(study):
+            studies.enqueue_missing(study, [*points, *cells], self.space.distributions)
 
     def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
         wanted = len(cells) if self.grid else self.options["n_trials"]
@@ -239,17 +240,13 @@ class SweepLoop:
 
     def _draw(self, study: optuna.Study) -> list[Trial]:
         size = self.options["n_jobs"] or self._batch_size()
-        batch: list[Trial] = []
-        with studies.exclusive(study):
-            while len(batch) < size:
-                trial = studies.claim(study, self.space.distributions)
-                if trial is None:
-                    running = studies.count(study, (TrialState.RUNNING,))
-                    begun = self._settled(study) + self.unsettled + running
-                    if self.grid or begun >= self.options["n_trials"]:
-                        break
-                    trial = studies.ask(study, self.space.distributions, self._sampler)
-                batch.append(trial)
+        with exclusive(study):
+            batch = studies.claim(study, self.space.distributions, size)
+            while len(batch) < size and not self.grid:
+                running = studies.count(study, (TrialState.RUNNING,))
+                if self._settled(study) + self.unsettled + running >= self.options["n_trials"]:
+                    break
+                batch.append(studies.ask(study, self.space.distributions, self._sampler))
         return batch
 
     @staticmethod

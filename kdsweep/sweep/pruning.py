@@ -10,7 +10,7 @@ from optuna.trial import Trial
 
 from kdsweep.config import Config, PrunerConfig
 from kdsweep.jobs import Job
-from kdsweep.sweep.study import open_storage
+from kdsweep.sweep.opening import open_storage
 
 
 def create_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner:

@@ -48,6 +48,8 @@ def tell_record(
 ) -> None:
     """Tell of a trial that is complete or, by its record, pruned."""
     attributes = _attributes(record)
+    if "objectives" in record:
+        studies.name_values(study, record["objectives"])
     if record.get("state") == "pruned":
         attributes[studies.REASON] = record["reason"]
         studies.tell(study, trial, state=TrialState.PRUNED, attributes=attributes)
@@ -74,14 +76,15 @@ def _attributes(record: dict[str, Any]) -> dict[str, Any]:
     """What the study keeps of a record, beside the value."""
     if not record:
         return {}
-    seeds = record["seeds"]
     return {
-        "seeds": {seed: kept["metrics"] for seed, kept in seeds.items()},
-        "baseline": {
-            seed: kept["baseline"]["metrics"] for seed, kept in seeds.items() if kept["baseline"]
+        "seeds": {
+            seed: {
+                "mlflow_run_id": kept["run_id"],
+                "metrics": kept["metrics"],
+                "baseline": kept["baseline"] and kept["baseline"]["metrics"],
+            }
+            for seed, kept in record["seeds"].items()
         },
         "mlflow_run_id": record["run_id"],
-        "mlflow_seed_run_ids": {seed: kept["run_id"] for seed, kept in seeds.items()},
         "seconds": record["seconds"],
-        "objectives": record["objectives"],
     }

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from kdsweep.errors import UserError
-from kdsweep.models.weights import first_line, load_weights, read_state, rename, without_prefix
+from kdsweep.models.weights import load_weights, read_state, rename, without_prefix
 from tests.models.helpers import make
 
 
@@ -140,8 +140,3 @@ def test_read_state_expands_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     torch.save({"a": torch.ones(2)}, tmp_path / "x.pt")
     assert read_state("~/x.pt", option="teacher.checkpoint")["a"].tolist() == [1, 1]
-
-
-def test_first_lines():
-    assert first_line(ValueError("one:\n two")) == "one"
-    assert first_line(ValueError()) == "ValueError"

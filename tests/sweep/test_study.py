@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs import RECORD
 from kdsweep.sweep import study as studies
+from kdsweep.sweep.opening import open_study
 from kdsweep.sweep.telling import tell
 from kdsweep.tracking.owner import this_process
 from tests.sweep.fake import Study, studying
@@ -94,7 +95,7 @@ def test_what_a_batch_had_finished_is_told_when_it_is_interrupted(study: Study) 
 
 def test_a_finished_record_outlives_a_failure_beside_it(study: Study) -> None:
     folder = keep(study, 0, {**RESULT, "state": "complete"})
-    made = studies.open_study(name="s", storage=study.storage, directions=["maximize"])
+    made = open_study(name="s", storage=study.storage, directions=["maximize"])
     ended = JobReturn(
         status=JobStatus.FAILED,
         _return_value=RuntimeError("of another population"),
@@ -138,18 +139,25 @@ def test_what_runs_elsewhere_is_left_alone(study: Study) -> None:
 
 
 def test_a_trial_taken_has_an_owner_before_it_runs(tmp_path: Path) -> None:
-    opened = studies.open_study(
-        name="s", storage=f"sqlite:///{tmp_path}/s.db", directions=["maximize"]
-    )
+    opened = open_study(name="s", storage=f"sqlite:///{tmp_path}/s.db", directions=["maximize"])
     space = {"a": FloatDistribution(0, 10), "b": FloatDistribution(0, 1)}
-    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}, {"a": 1.0, "b": 1}]) == 1
+    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}, {"a": 1.0, "b": 1}], space) == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "Trial", lambda *_: None)  # killed before it is suggested
-        with pytest.raises(AttributeError):
-            studies.claim(opened, space)
+        patch.setattr(studies, "Trial", None)  # killed when it runs
+        with pytest.raises(TypeError):
+            studies.claim(opened, space, 1)
     (trial,) = opened.get_trials()
     assert trial.state == TrialState.RUNNING
     assert trial.user_attrs[studies.OWNER] == str(this_process())
     assert studies.point(trial) == {"a": 1, "b": 1}
-    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}]) == 0
-    assert studies.claim(opened, space) is None
+    assert studies.enqueue_missing(opened, [{"a": 1, "b": 1}], space) == 0
+    assert studies.claim(opened, space, 1) == []
+
+
+def test_a_point_that_was_queued_with_optuna_is_taken_as_it_is(tmp_path: Path) -> None:
+    opened = open_study(name="s", storage=f"sqlite:///{tmp_path}/s.db", directions=["maximize"])
+    space = {"a": FloatDistribution(0, 10), "b": FloatDistribution(0, 1)}
+    opened.enqueue_trial({"a": 3.5, "b": 0.25})
+    assert studies.enqueue_missing(opened, [{"a": 3.5, "b": 0.25}, {"a": 1, "b": 1}], space) == 1
+    taken = studies.claim(opened, space, 5)
+    assert [trial.params for trial in taken] == [{"a": 3.5, "b": 0.25}, {"a": 1, "b": 1}]
