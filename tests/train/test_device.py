@@ -1,0 +1,172 @@
+"""What a GPU would meet, without one: tensors on PyTorch's "meta" device, which hold no numbers.
+
+In a step of the training every tensor must be on the device, and nothing may be read back: a
+number that the host asks for makes it wait, and it launches nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from kdsweep import streams
+from kdsweep.config import Config, OptimizerConfig, ScheduleConfig, ViewsConfig
+from kdsweep.data import Views
+from kdsweep.distill import create_losses, hyperparameters, loss_names
+from kdsweep.distill.teacher_outputs import LiveTeacher
+from kdsweep.train.batch import places
+from kdsweep.train.grouped import group
+from kdsweep.train.hardware import Hardware
+from kdsweep.train.loop import _Setting, _Training
+from kdsweep.train.population import Population
+from kdsweep.train.student import Student, teacher_taps, with_adapters
+from kdsweep.train.total import Total
+from tests.train.setting import (
+    BATCH,
+    CLASSES,
+    CONFIG,
+    GROUPED,
+    IMAGES,
+    ONE_BY_ONE,
+    SIZE,
+    Net,
+    Quiet,
+    Setting,
+    a_population,
+)
+
+DEVICE = torch.device("meta")
+
+
+class Crossings(TorchDispatchMode):
+    """Notes what moves between the host and the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        devices = {
+            leaf.device.type
+            for leaf in tree_leaves((args, kwargs, result))
+            if isinstance(leaf, Tensor)
+        }
+        if len(devices) > 1:
+            self.seen.append(str(func))
+        return result
+
+
+@pytest.fixture(autouse=True)
+def _meta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this device lacks, and a GPU has."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(Tensor, "bincount", lambda labels: labels.new_zeros(CLASSES))
+
+
+def crossings(
+    losses: Mapping[str, Mapping[str, Any]],
+    hardware: Hardware,
+    *,
+    optimizer: OptimizerConfig | None = None,
+    views: ViewsConfig = CONFIG.views,
+) -> list[str]:
+    """What crosses to or from the host in the second step of three members of two seeds."""
+    shared = Setting(optimizer=optimizer)
+    teacher = Net(5).eval().requires_grad_(False)
+    made = create_losses(losses, student=Net(), teacher=teacher)
+    hardware = replace(hardware, device=DEVICE, dtype=torch.float32)
+
+    def build() -> Student:
+        return with_adapters(Net(), made, teacher, SIZE)
+
+    population = Population(
+        [replace(m, hyper={**hyperparameters(made), **m.hyper}) for m in a_population(3)],
+        build,
+        optimizer=shared.config.optimizer,
+        device=DEVICE,
+    )
+    population.grouped, population.tried = group(build()), True
+    labels = torch.zeros(IMAGES, dtype=torch.int64, device=DEVICE)
+    images = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
+    rendered = Views(images, replace(CONFIG, views=views), device=DEVICE)
+    setting = _Setting(
+        views=rendered,
+        labels=labels,
+        judged=shared.judged,
+        criterion=Total(made, labels, Config()),
+        teacher=LiveTeacher(teacher.to(DEVICE), hardware, teacher_taps(made)),
+        config=shared.config,
+        schedule=ScheduleConfig(name="cosine"),
+        hardware=hardware,
+        observer=Quiet(),
+        eval_batch=11,
+        epochs=1,
+    )
+    training = _Training(population, setting, hardware.chunk_size(3))
+    seeds = torch.zeros(2, dtype=torch.int64, device=DEVICE)
+    order = streams.permutation(IMAGES, seeds, 0)
+    view = rendered.sample(seeds, 0, order)
+    seed_of = torch.tensor([0, 1, 1])
+    at = [places(seed_of[chunk.part]) for chunk in training.chunks]
+    at = [place.to(DEVICE) if isinstance(place, Tensor) else place for place in at]
+    training._step(seeds, order[:, :BATCH], view[:, :BATCH], at, 0, 0)  # makes the losses' states
+    with Crossings() as watched:
+        training._step(seeds, order[:, BATCH:-1], view[:, BATCH:-1], at, 0, 1)
+    return watched.seen
+
+
+@pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
+@pytest.mark.parametrize("loss", sorted(loss_names()))
+def test_a_step_stays_on_the_device(loss: str, hardware: Hardware) -> None:
+    assert crossings({loss: {}}, hardware) == []
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_every_optimiser_stays_on_the_device(name: str) -> None:
+    assert crossings({"hinton": {}}, GROUPED, optimizer=OptimizerConfig(name=name)) == []
+
+
+@pytest.mark.parametrize("more", [{"erase": 0.5}, {"mixup": 0.8}])
+def test_every_augmentation_stays_on_the_device(more: dict[str, float]) -> None:
+    views = replace(CONFIG.views, **more)
+    assert crossings({"hinton": {}}, GROUPED, views=views) == []
+
+
+class Reading(Total):
+    """A criterion that looks at its loss."""
+
+    def __call__(self, *given: Any, **named: Any) -> Tensor:
+        loss = super().__call__(*given, **named)
+        assert loss.isfinite().all()
+        return loss
+
+
+class Moving(Total):
+    """A criterion that weighs its loss with a tensor of the host's."""
+
+    def __call__(self, *given: Any, **named: Any) -> Tensor:
+        loss = super().__call__(*given, **named)
+        return loss * torch.ones(1).to(DEVICE)
+
+
+def test_the_test_sees_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.Total", Moving)
+    assert crossings({"hinton": {}}, GROUPED) == ["aten._to_copy.default"]
+    monkeypatch.setattr(f"{__name__}.Total", Reading)
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        crossings({"hinton": {}}, GROUPED)
