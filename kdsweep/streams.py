@@ -26,8 +26,12 @@ def _shift_right(x: Tensor, n: int) -> Tensor:
 
 def bits(first: Tensor, *keys: Tensor | int) -> Tensor:
     """Hash integer keys, broadcast against one another, to 64 random bits in an int64."""
-    state = torch.zeros_like(first, dtype=torch.int64)
-    for key in (first, *keys):
+    return mixed(torch.zeros_like(first, dtype=torch.int64), first, *keys)
+
+
+def mixed(state: Tensor, *keys: Tensor | int) -> Tensor:
+    """``bits(*before, *keys)``, where ``state`` is ``bits(*before)``."""
+    for key in keys:
         state = (state ^ key) + _GOLDEN
         state = (state ^ _shift_right(state, 30)) * _MIX1
         state = (state ^ _shift_right(state, 27)) * _MIX2
@@ -37,7 +41,12 @@ def bits(first: Tensor, *keys: Tensor | int) -> Tensor:
 
 def uniform(first: Tensor, *keys: Tensor | int) -> Tensor:
     """Float32 in [0, 1) with 24 random bits, one for each broadcast combination of the keys."""
-    return _shift_right(bits(first, *keys), 40).to(torch.float32) * 2.0**-24
+    return unit(bits(first, *keys))
+
+
+def unit(drawn: Tensor) -> Tensor:
+    """Random bits as float32 in [0, 1): their first 24."""
+    return _shift_right(drawn, 40).to(torch.float32) * 2.0**-24
 
 
 def normal(first: Tensor, *keys: Tensor | int) -> Tensor:

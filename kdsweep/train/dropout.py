@@ -9,13 +9,57 @@ from torch import Tensor, nn
 
 from kdsweep import streams
 
+STEPS = 256  # whose keys are mixed at once
+
+
+class MemberKeys:
+    """The state of n members' random streams, up to the position in a mask.
+
+    Mixing a key takes a dozen operations on n numbers, which on a GPU take as long as on a
+    million: so it is done for many steps at once.
+
+    Args:
+        seeds: of the members, int64 [n].
+    """
+
+    def __init__(self, seeds: Tensor) -> None:
+        self.seeds = seeds
+        self.tables: dict[int, tuple[int, Tensor]] = {}  # by layer: first step, [STEPS, n]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def at(self, step: int, layer: int) -> Tensor:
+        """``streams.bits(seeds, DROPOUT, step, layer)`` [n]."""
+        place = step % STEPS
+        first, table = self.tables.get(layer, (-1, self.seeds))
+        if first != step - place:
+            first = step - place
+            steps = torch.arange(first, first + STEPS, device=self.seeds.device)
+            table = streams.bits(self.seeds, streams.DROPOUT, steps[:, None], layer)
+            self.tables[layer] = first, table
+        return table[place]
+
 
 class DropoutClock:
     """What all dropout layers of a network share: whose masks, and which step it is."""
 
     def __init__(self) -> None:
-        self.seeds = torch.zeros(1, dtype=torch.int64)  # [n], the members in execution order
-        self.step: Tensor | int = 0
+        self.keys = MemberKeys(torch.zeros(1, dtype=torch.int64))  # in execution order
+        self.step = 0
+
+    def draws(self, layer: int, position: Tensor, *, member_dim: int) -> Tensor:
+        """Float32 in [0, 1) for each position and member, who are ``member_dim`` of the result.
+
+        Args:
+            layer: whose mask it is.
+            position: int64, with an extent of 1 in ``member_dim``.
+            member_dim: from 0.
+        """
+        shape = [1] * position.dim()
+        shape[member_dim] = len(self.keys)
+        state = self.keys.at(self.step, layer).reshape(shape)
+        return streams.unit(streams.mixed(state, position))
 
     def __deepcopy__(self, memo: object) -> DropoutClock:
         return self  # copies of a network keep one time
@@ -34,16 +78,10 @@ class SeededDropout(nn.Module):
         """Zero a share p of the entries and scale the rest by 1 / (1 - p); identity in eval."""
         if not self.training or self.p == 0:
             return x
-        seeds = self.clock.seeds
-        member_shape = (x.shape[0], x.shape[1] // len(seeds), *x.shape[2:])
-        size = member_shape[0] * member_shape[1]
-        for extent in member_shape[2:]:
-            size *= extent
-        position = torch.arange(size, device=x.device).reshape(member_shape)
-        keys = seeds.reshape(1, -1, *[1] * (x.dim() - 1))
-        draws = streams.uniform(
-            keys, streams.DROPOUT, self.clock.step, self.layer, position.unsqueeze(1)
-        )
+        members = len(self.clock.keys)
+        position = torch.arange(x.numel() // members, device=x.device)
+        position = position.reshape(x.shape[0], 1, x.shape[1] // members, *x.shape[2:])
+        draws = self.clock.draws(self.layer, position, member_dim=1)
         mask = (draws >= self.p).reshape(x.shape)
         return x * mask / (1 - self.p)
 
@@ -69,13 +107,10 @@ class SeededDepth(nn.Module):
         """Zero an image's branch with probability p, else scale it; identity in eval."""
         if not self.training or self.p == 0:
             return x
-        seeds = self.clock.seeds
         image = torch.arange(x.shape[0] if self.by_image else 1, device=x.device)
-        draws = streams.uniform(
-            seeds, streams.DROPOUT, self.clock.step, self.layer, image.unsqueeze(1)
-        )  # [B or 1, n]
+        draws = self.clock.draws(self.layer, image.unsqueeze(1), member_dim=1)  # [B or 1, n]
         factor = (draws >= self.p).to(x.dtype) * self.scale
-        factor = factor.repeat_interleave(x.shape[1] // len(seeds), dim=1)
+        factor = factor.repeat_interleave(x.shape[1] // len(self.clock.keys), dim=1)
         return x * factor.reshape(*factor.shape, *[1] * (x.dim() - 2))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kdsweep.models.taps import INPUT, tapped
-from kdsweep.train.dropout import SeededDepth, SeededDropout
+from kdsweep.train.dropout import MemberKeys, SeededDepth, SeededDropout
 
 _IMAGES = 2  # of the check: batch norm needs as many, even at a resolution of one pixel
 _TOLERANCE = 1e-6  # of the largest value, in float64
@@ -190,7 +190,7 @@ def _outputs(
     """The outputs of a student and of every layer by name; the student's own begin with ':'."""
     for layer in network.modules():
         if isinstance(layer, (SeededDropout, SeededDepth)):
-            layer.clock.seeds = torch.tensor(seeds)
+            layer.clock.keys = MemberKeys(torch.tensor(seeds))
             layer.clock.step = 0
     names = tuple(n for n, _ in network.named_modules() if n and not n.endswith(INPUT))
     with tapped(network, names) as layers:

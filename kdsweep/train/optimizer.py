@@ -26,11 +26,15 @@ class StackedOptimizer:
         self.params = [p.detach() for p in params]
         moments = 1 if config.name == "sgd" else 2
         self.moments = [[torch.zeros_like(p) for p in self.params] for _ in range(moments)]
+        self.dense = self.params[0].device.type != "cpu"
+        self.owner: Tensor | None = None  # of every number of the parameters
 
     def members(self, chosen: slice) -> StackedOptimizer:
         """A view on some members: it steps their part of the same storage."""
         view = object.__new__(StackedOptimizer)
         view.config = self.config
+        view.dense = self.dense
+        view.owner = None
         view.params = [p[chosen] for p in self.params]
         view.moments = [[m[chosen] for m in moment] for moment in self.moments]
         return view
@@ -44,11 +48,8 @@ class StackedOptimizer:
             self._adam(grads, lr, weight_decay, count)
 
     def _decayed(self, grads: list[Tensor], weight_decay: Tensor) -> list[Tensor]:
-        decays = [_column(weight_decay, p) for p in self.params]
-        return [
-            torch.addcmul(g, p, decay)
-            for g, p, decay in zip(grads, self.params, decays, strict=True)
-        ]
+        decayed = torch._foreach_addcmul(grads, self.params, self._spread(weight_decay))
+        return list(decayed)
 
     def _sgd(self, grads: list[Tensor], lr: Tensor, weight_decay: Tensor) -> None:
         grads = self._decayed(grads, weight_decay)
@@ -61,14 +62,12 @@ class StackedOptimizer:
                 torch._foreach_add_(grads, velocity, alpha=momentum)
             else:
                 grads = velocity
-        for p, g in zip(self.params, grads, strict=True):
-            p.addcmul_(g, _column(lr, p), value=-1)
+        torch._foreach_addcmul_(self.params, grads, self._spread(lr), value=-1)
 
     def _adam(self, grads: list[Tensor], lr: Tensor, weight_decay: Tensor, count: int) -> None:
         beta1, beta2 = self.config.beta1, self.config.beta2
         if self.config.name == "adamw":
-            for p in self.params:
-                p.mul_(1 - _column(lr * weight_decay, p))
+            torch._foreach_mul_(self.params, self._spread(1 - lr * weight_decay))
         else:
             grads = self._decayed(grads, weight_decay)
         first, second = self.moments
@@ -79,9 +78,23 @@ class StackedOptimizer:
         torch._foreach_div_(denominators, (1 - beta2**count) ** 0.5)
         torch._foreach_add_(denominators, self.config.eps)
         updates = torch._foreach_div(first, denominators)
-        rate = lr / (1 - beta1**count)
-        for p, update in zip(self.params, updates, strict=True):
-            p.addcmul_(update, _column(rate, p), value=-1)
+        rates = self._spread(lr / (1 - beta1**count))
+        torch._foreach_addcmul_(self.params, updates, rates, value=-1)
+
+    def _spread(self, values: Tensor) -> list[Tensor]:
+        """A tensor for each parameter that holds what each of the members has of ``values`` [N].
+
+        Dense where that pays, and all of them one gather: on a GPU one kernel then updates all
+        parameters.
+        """
+        if not self.dense:
+            return [_column(values, p) for p in self.params]
+        if self.owner is None:
+            each = torch.arange(len(values), device=values.device)
+            owners = [_column(each, p).expand_as(p).reshape(-1) for p in self.params]
+            self.owner = torch.cat(owners)
+        parts = torch.split(values[self.owner], [p.numel() for p in self.params])
+        return [part.view_as(p) for part, p in zip(parts, self.params, strict=True)]
 
 
 def clip_gradients(grads: list[Tensor], max_norm: float) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from kdsweep.config import OptimizerConfig
 from kdsweep.distill.base import Outputs, at_least_float32
-from kdsweep.train.dropout import DropoutClock, seed_dropout
+from kdsweep.train.dropout import DropoutClock, MemberKeys, seed_dropout
 from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
 from kdsweep.train.optimizer import StackedOptimizer, clip_gradients
 from kdsweep.train.student import MODEL, Student
@@ -156,6 +156,7 @@ class Chunk:
         self.members = tuple(population.members[part])
         self.clock: DropoutClock = population.clock
         self.seeds = population.seeds[part]
+        self.keys = MemberKeys(self.seeds)
         self.hyper = {k: v[part] for k, v in population.hyper.items()}
         self.optimizer = population.optimizer.members(part)
         pick = part if self.grouped else part.start
@@ -173,7 +174,7 @@ class Chunk:
         """
         if self.network.training != train:
             self.network.train(train)
-        self.clock.seeds = self.seeds
+        self.clock.keys = self.keys
         self.clock.step = step
         features = {} if teacher is None else teacher.features
         logits, own, taught = functional_call(

@@ -46,12 +46,13 @@ from tests.train.setting import (
 DEVICE = torch.device("meta")
 
 
-class Crossings(TorchDispatchMode):
-    """Notes what moves between the host and the device."""
+class Watch(TorchDispatchMode):
+    """Counts the operations, and notes what moves between the host and the device."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.count = 0
+        self.crossings: list[str] = []
 
     def __torch_dispatch__(
         self,
@@ -66,8 +67,9 @@ class Crossings(TorchDispatchMode):
             for leaf in tree_leaves((args, kwargs, result))
             if isinstance(leaf, Tensor)
         }
+        self.count += 1
         if len(devices) > 1:
-            self.seen.append(str(func))
+            self.crossings.append(str(func))
         return result
 
 
@@ -78,14 +80,15 @@ def _meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "bincount", lambda labels: labels.new_zeros(CLASSES))
 
 
-def crossings(
+def watch(
     losses: Mapping[str, Mapping[str, Any]],
     hardware: Hardware,
     *,
+    members: int = 3,
     optimizer: OptimizerConfig | None = None,
     views: ViewsConfig = CONFIG.views,
-) -> list[str]:
-    """What crosses to or from the host in the second step of three members of two seeds."""
+) -> Watch:
+    """The second step of members of two seeds."""
     shared = Setting(optimizer=optimizer)
     teacher = Net(5).eval().requires_grad_(False)
     made = create_losses(losses, student=Net(), teacher=teacher)
@@ -95,12 +98,12 @@ def crossings(
         return with_adapters(Net(), made, teacher, SIZE)
 
     population = Population(
-        [replace(m, hyper={**hyperparameters(made), **m.hyper}) for m in a_population(3)],
+        [replace(m, hyper={**hyperparameters(made), **m.hyper}) for m in a_population(members)],
         build,
         optimizer=shared.config.optimizer,
         device=DEVICE,
     )
-    population.grouped, population.tried = group(build()), True
+    population.grouped, population.tried = group(population.template), True
     labels = torch.zeros(IMAGES, dtype=torch.int64, device=DEVICE)
     images = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
     rendered = Views(images, replace(CONFIG, views=views), device=DEVICE)
@@ -117,34 +120,41 @@ def crossings(
         eval_batch=11,
         epochs=1,
     )
-    training = _Training(population, setting, hardware.chunk_size(3))
+    training = _Training(population, setting, hardware.chunk_size(members))
     seeds = torch.zeros(2, dtype=torch.int64, device=DEVICE)
     order = streams.permutation(IMAGES, seeds, 0)
     view = rendered.sample(seeds, 0, order)
-    seed_of = torch.tensor([0, 1, 1])
+    seed_of = torch.tensor([0, *[1] * (members - 1)])
     at = [places(seed_of[chunk.part]) for chunk in training.chunks]
     at = [place.to(DEVICE) if isinstance(place, Tensor) else place for place in at]
     training._step(seeds, order[:, :BATCH], view[:, :BATCH], at, 0, 0)  # makes the losses' states
-    with Crossings() as watched:
+    with Watch() as watched:
         training._step(seeds, order[:, BATCH:-1], view[:, BATCH:-1], at, 0, 1)
-    return watched.seen
+    return watched
 
 
 @pytest.mark.parametrize("hardware", [ONE_BY_ONE, GROUPED], ids=["loop", "grouped"])
 @pytest.mark.parametrize("loss", sorted(loss_names()))
 def test_a_step_stays_on_the_device(loss: str, hardware: Hardware) -> None:
-    assert crossings({loss: {}}, hardware) == []
+    assert watch({loss: {}}, hardware).crossings == []
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_every_optimiser_stays_on_the_device(name: str) -> None:
-    assert crossings({"hinton": {}}, GROUPED, optimizer=OptimizerConfig(name=name)) == []
+    optimizer = OptimizerConfig(name=name)
+    assert watch({"hinton": {}}, GROUPED, optimizer=optimizer).crossings == []
 
 
 @pytest.mark.parametrize("more", [{"erase": 0.5}, {"mixup": 0.8}])
 def test_every_augmentation_stays_on_the_device(more: dict[str, float]) -> None:
     views = replace(CONFIG.views, **more)
-    assert crossings({"hinton": {}}, GROUPED, views=views) == []
+    assert watch({"hinton": {}}, GROUPED, views=views).crossings == []
+
+
+@pytest.mark.parametrize("loss", ["hinton", "fitnet"])
+def test_more_members_are_not_more_operations(loss: str) -> None:
+    few, many = (watch({loss: {}}, GROUPED, members=count) for count in (3, 25))
+    assert few.count == many.count
 
 
 class Reading(Total):
@@ -166,7 +176,7 @@ class Moving(Total):
 
 def test_the_test_sees_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.Total", Moving)
-    assert crossings({"hinton": {}}, GROUPED) == ["aten._to_copy.default"]
+    assert watch({"hinton": {}}, GROUPED).crossings == ["aten._to_copy.default"]
     monkeypatch.setattr(f"{__name__}.Total", Reading)
     with pytest.raises(RuntimeError, match="meta tensors"):
-        crossings({"hinton": {}}, GROUPED)
+        watch({"hinton": {}}, GROUPED)

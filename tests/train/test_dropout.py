@@ -8,14 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep import streams
-from kdsweep.train.dropout import DropoutClock, SeededDepth, SeededDropout, seed_dropout
+from kdsweep.train.dropout import (
+    DropoutClock,
+    MemberKeys,
+    SeededDepth,
+    SeededDropout,
+    seed_dropout,
+)
 from kdsweep.train.grouped import fold, unfold
 
 
 def masks(seeds: list[int], step: int, layer: int, *shape: int, p: float = 0.5) -> Tensor:
     """The masks [N, B, F, ...] of members that run together."""
     clock = DropoutClock()
-    clock.seeds, clock.step = torch.tensor(seeds), step
+    clock.keys, clock.step = MemberKeys(torch.tensor(seeds)), step
     ones = torch.ones(len(seeds), *shape, dtype=torch.float64)
     out = SeededDropout(p, layer=layer, clock=clock)(fold(ones))
     return unfold(out, len(seeds))
@@ -38,6 +44,15 @@ def test_members_together_have_the_masks_that_each_has_alone(shape: tuple[int, .
     together = masks([5, 1, 5, 9], 2, 0, *shape)
     for seed, mask in zip([5, 1, 5, 9], together, strict=True):
         assert torch.equal(mask, masks([seed], 2, 0, *shape)[0])
+
+
+def test_the_keys_of_any_step_in_any_order() -> None:
+    seeds = torch.tensor([3, 2**62])
+    keys = MemberKeys(seeds)
+    for step in (0, 255, 256, 1000, 255, 10**9):
+        for layer in (0, 1):
+            expected = streams.bits(seeds, streams.DROPOUT, step, layer)
+            assert torch.equal(keys.at(step, layer), expected)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
@@ -80,7 +95,7 @@ def test_every_dropout_of_a_network_is_replaced() -> None:
 def depth(seeds: list[int], *, step: int = 0, layer: int = 0, **how: bool) -> Tensor:
     """What stochastic depth makes of ones [N, B, F, H, W], for p = 0.25."""
     clock = DropoutClock()
-    clock.seeds, clock.step = torch.tensor(seeds), step
+    clock.keys, clock.step = MemberKeys(torch.tensor(seeds)), step
     options = {"by_image": True, "scaled": True, **how}
     drop = SeededDepth(0.25, layer=layer, clock=clock, **options)
     return unfold(drop(fold(torch.ones(len(seeds), 500, 6, 2, 2))), len(seeds))

@@ -13,7 +13,7 @@ from kdsweep.config import ModelConfig, OptimizerConfig
 from kdsweep.models import create_model, model_names
 from kdsweep.models.registry import ARCHITECTURES
 from kdsweep.train import population as population_module
-from kdsweep.train.dropout import DropoutClock, seed_dropout
+from kdsweep.train.dropout import DropoutClock, MemberKeys, seed_dropout
 from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
 from kdsweep.train.population import Member, Population
 from kdsweep.train.student import Student
@@ -75,7 +75,7 @@ def run(
     seeds: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Logits, gradients of a sum of squares, and the state with its buffers after the step."""
-    clock.seeds, clock.step = seeds, 5
+    clock.keys, clock.step = MemberKeys(seeds), 5
     state = {k: v.clone() for k, v in state.items()}
     leaves = {
         k: v.requires_grad_() for k, v in state.items() if k in dict(network.named_parameters())

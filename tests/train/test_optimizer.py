@@ -70,6 +70,19 @@ def test_each_member_steps_as_torch_does(
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_dense_rates_as_on_a_gpu_give_the_same_bits(name: str) -> None:
+    broadcast, dense = start(), start()
+    one = StackedOptimizer(broadcast, OptimizerConfig(name=name))
+    other = StackedOptimizer(dense, OptimizerConfig(name=name)).members(slice(None))
+    other.dense = True
+    for step in range(3):
+        one.step(gradients(step), LR, DECAY, count=step + 1)
+        other.step(gradients(step), LR, DECAY, count=step + 1)
+    for p, expected in zip(dense, broadcast, strict=True):
+        assert torch.equal(p, expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_a_view_steps_its_own_members_in_the_same_storage(name: str) -> None:
     config = OptimizerConfig(name=name, nesterov=name == "sgd")
     whole, parts = start(), start()
