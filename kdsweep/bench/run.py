@@ -32,6 +32,8 @@ from kdsweep.train.population import Member
 from kdsweep.train.teachers import Found
 from kdsweep.train.workers import workers
 
+BANK_IMAGES = 10_000  # at most, to measure how fast a bank is filled
+
 
 def main(given: list[str]) -> None:
     """Run the benchmark that the arguments describe."""
@@ -115,7 +117,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
                 members,
                 choose_hardware(own.train),
             )
-    bank = {p: _bank_seconds(config, teacher, p, steps) for p in asked.precisions}
+    bank = {p: _bank_seconds(config, p) for p in asked.precisions}
     seconds: dict[str, list[float]] = {}
     for number in range(asked.rounds + 1):  # the first fills the banks, and is not counted
         measured = {"plain": plain.epoch(steps)}
@@ -139,18 +141,32 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     }
 
 
-def _bank_seconds(config: Config, teacher: Found, precision: str, steps: int) -> float:
-    """Seconds to fill one (image, view) pair of a fresh bank, all cores at work."""
+def _bank_seconds(config: Config, precision: str) -> float:
+    """Seconds to fill one (image, view) pair of a fresh bank, all cores at work.
+
+    Of as many pairs as there are batches for the processes to share: with a few they would
+    compute some of them twice, and wait for the last.
+    """
     import shutil
 
-    one = dataclasses.replace(config.train, precision=precision, epochs=1)
-    group = Group(config=dataclasses.replace(config, train=one), teacher=teacher)
-    hardware = choose_hardware(one)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, train_limit=None),
+        train=dataclasses.replace(config.train, precision=precision, epochs=1),
+    )
+    hardware = choose_hardware(config.train)
+    materials = prepare_materials(config, hardware)
+    if len(materials.labels) > BANK_IMAGES:
+        limited = dataclasses.replace(config.data, train_limit=BANK_IMAGES)
+        config = dataclasses.replace(config, data=limited)
+        materials = prepare_materials(config, hardware)
+    teacher = drawn_teacher(store.Store(Path(config.root)), config, materials)
+    group = Group(config=config, teacher=teacher)
     _epoch_seconds(group, hardware)  # starts the workers
     shutil.rmtree(Path(config.root) / "store" / "bank", ignore_errors=True)
     cold = _epoch_seconds(group, hardware)
     warm = _epoch_seconds(group, hardware)
-    return max(cold - warm, 0.0) / (steps * config.train.batch_size)
+    return max(cold - warm, 0.0) / len(materials.labels)
 
 
 def _epoch_seconds(group: Group, hardware: Hardware) -> float:
