@@ -29,6 +29,7 @@ KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
 
 _trackers: dict[tuple[str, str], Tracker] = {}
 opened: dict[str, str] = {}  # the parent runs that this process has opened, by study
+logged: dict[tuple[Tracker, str], set[str]] = {}  # keys of networks that have a run, by parent
 
 
 def tracker_of(config: Config) -> Tracker:
@@ -67,10 +68,13 @@ class Logbook:
         """Open the study's parent run, or find it where another batch has opened it."""
         if self.study is not None:
             self.tags["kdsweep.study"] = self.study
-            self.parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
-            opened[self.study] = self.parent
-            networks = self.tracker.runs_of(self.study, tagged=KEY)
-            self.logged.update(run.tags[KEY] for run in networks)
+            parent = opened.get(self.study, "")
+            if (self.tracker, parent) not in logged:  # the study's first batch in this process
+                parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
+                networks = self.tracker.runs_of(self.study, tagged=KEY)
+                logged[self.tracker, parent] = {run.tags[KEY] for run in networks}
+            opened[self.study] = self.parent = parent
+            self.logged = logged[self.tracker, parent]
 
     def open_job(self, job: Job, materials: Materials) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""

@@ -117,6 +117,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
                 members,
                 choose_hardware(own.train),
             )
+    memory = memory_by_members(config, teacher, asked.members)  # before other images are read
     bank = {p: _bank_seconds(config, p) for p in asked.precisions}
     seconds: dict[str, list[float]] = {}
     for number in range(asked.rounds + 1):  # the first fills the banks, and is not counted
@@ -137,7 +138,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
         "bank_seconds_per_image": bank,
         "peak_flops": peaks,
         "student_step_flops": _step_flops(config, materials),
-        "memory_gib": memory_by_members(config, teacher, asked.members),
+        "memory_gib": memory,
     }
 
 

@@ -34,6 +34,7 @@ class Composer:
         self.config = config
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.groups = set(config.hydra.runtime.choices)
+        self.parses: dict[str, Override] = {}
         self.bases: dict[tuple[str, ...], bytes] = {}  # pickled
         self.plain_bases: dict[tuple[str, ...], bytes] = {}
 
@@ -62,7 +63,7 @@ class Composer:
     def _composed(
         self, overrides: Sequence[str], bases: dict[tuple[str, ...], bytes]
     ) -> DictConfig:
-        parsed = self.parser.parse_overrides(list(overrides))
+        parsed = [self._parsed(override) for override in overrides]
         rest = tuple(str(o.input_line) for o in parsed if not self._is_plain(o))
         try:
             if rest not in self.bases:
@@ -78,6 +79,12 @@ class Composer:
             if bases is self.plain_bases:
                 config = without_hydra(config)
         return config
+
+    def _parsed(self, override: str) -> Override:
+        """Most overrides of a job are those of another one too."""
+        if override not in self.parses:
+            (self.parses[override],) = self.parser.parse_overrides([override])
+        return self.parses[override]
 
     def _is_plain(self, override: Override) -> bool:
         """Whether it sets a value of the program's own, and nothing else."""
