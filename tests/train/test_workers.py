@@ -4,6 +4,8 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -225,3 +227,15 @@ def test_results_travel_whole() -> None:
     assert torch.equal(back.logits, trained.logits)
     dropped = Trained(name="b", seed=0, status="dropped", reason="pruned")
     assert unpack(pack(dropped)) == dropped
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux tells of signals")
+def test_no_worker_hears_ctrl_c_not_even_the_first_of_a_process() -> None:
+    code = (
+        "from kdsweep.train.workers import Workers\n"
+        "for process in Workers(2).processes:\n"
+        "    print(open(f'/proc/{process.pid}/status').read())\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    blocked = [line.split()[1] for line in said.stdout.splitlines() if line.startswith("SigBlk")]
+    assert [int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in blocked] == [1, 1]
