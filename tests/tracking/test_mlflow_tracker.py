@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import threading
-import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +10,8 @@ import pytest
 
 from kdsweep.config import Config, TrackingConfig
 from kdsweep.errors import UserError
-from kdsweep.tracking import DatasetInfo, Status, Tracker, TrackingError, create_tracker, flatten
-from tests.tracking.test_connect import full_disk
+from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker, flatten
+from tests.tracking.opened import open_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,10 +25,6 @@ DIGITS = DatasetInfo(
     n_test=356,
     split="split_seed=0",
 )
-
-
-def open_run(tracker: Tracker, name: str = "a run", parent: str | None = None) -> str:
-    return tracker.open_run(name, parent=parent, params={}, tags={"kdsweep.study": "s"})
 
 
 def test_a_sweep_reads_back_with_mlflows_own_client(
@@ -295,55 +288,6 @@ def test_many_runs_are_open_at_once(tracker: Tracker, client: MlflowClient) -> N
         assert [m.value for m in client.get_metric_history(run, "loss")] == [
             10 * n + epoch for epoch in range(1, 6)
         ]
-
-
-def test_a_disk_that_fills_up_loses_nothing(tracker: Tracker, client: MlflowClient) -> None:
-    run = open_run(tracker)
-    with full_disk():
-        tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
-        with pytest.raises(TrackingError) as caught:
-            tracker.close(run, "finished")
-        assert "\n" not in str(caught.value)
-        tracker.log_text(run, "x" * 100_000, "config.yaml")
-        with pytest.raises(TrackingError, match=r"config\.yaml"):
-            tracker.flush()
-    assert client.get_run(run).info.status == "RUNNING"
-    tracker.log_epoch(run, {"loss": 2.0}, epoch=2)
-    tracker.close(run, "finished")
-    assert Path(client.download_artifacts(run, "config.yaml")).stat().st_size == 100_000
-    assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0]
-
-
-def test_training_goes_on_while_another_program_locks_the_store(
-    tracker: Tracker, client: MlflowClient, root: Path
-) -> None:
-    run = open_run(tracker)
-    with closing(sqlite3.connect(root / "mlflow.db")) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        began = time.perf_counter()
-        for epoch in (1, 2, 3):
-            tracker.log_epoch(run, {"loss": float(epoch)}, epoch=epoch)
-        assert time.perf_counter() - began < 5  # the store's own patience is 20 s
-        other.rollback()
-    tracker.close(run, "finished")
-    assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0, 3.0]
-
-
-def test_a_run_that_was_deleted_is_told_of(tracker: Tracker, client: MlflowClient) -> None:
-    run = open_run(tracker)
-    client.delete_run(run)
-    tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
-    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
-        tracker.flush()
-    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
-        tracker.shutdown()
-    client.restore_run(run)
-
-
-def test_a_missing_artefact_is_told_of(tracker: Tracker, tmp_path: Path) -> None:
-    run = open_run(tracker)
-    with pytest.raises(TrackingError, match=r"artefact none\.bin"):
-        tracker.log_file(run, tmp_path / "none.bin")
 
 
 def test_the_comparison_names_the_experiment(tracker: Tracker, client: MlflowClient) -> None:
