@@ -33,7 +33,7 @@ from kdsweep.tracking.connect import connect, locked, told
 from kdsweep.tracking.owner import Owner, this_process
 from kdsweep.tracking.params import flatten, key_name
 from kdsweep.tracking.store import Store
-from kdsweep.tracking.writer import MetricWriter, Point
+from kdsweep.tracking.writer import BackgroundWriter, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,7 +64,7 @@ class MlflowTracker(Tracker):
         self._store = store
         self._connecting = threading.Lock()
         self._connection: tuple[MlflowClient, str] | None = None
-        self._writer = MetricWriter(self._send)
+        self._writer = BackgroundWriter(self._send)
         self._studies: dict[str, str] = {}  # by run id
         self._sweeps: set[str] = set()  # run ids of the sweeps that this process has open
 

@@ -30,7 +30,7 @@ class Point(NamedTuple):
     step: int
 
 
-class MetricWriter:
+class BackgroundWriter:
     """Queues calls and points per run; one thread sends points with ``send(run, points)``.
 
     What the store refuses stays queued, in order: it is tried again later, and by ``flush``.

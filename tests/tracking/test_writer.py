@@ -7,7 +7,7 @@ import time
 import pytest
 
 from kdsweep.tracking import writer
-from kdsweep.tracking.writer import MetricWriter, Point
+from kdsweep.tracking.writer import BackgroundWriter, Point
 
 Sent = list[tuple[str, list[Point]]]
 
@@ -51,7 +51,7 @@ class BrokenStore:
 
 def test_points_arrive_without_a_flush() -> None:
     arrived = threading.Event()
-    queue = MetricWriter(lambda run, batch: arrived.set())
+    queue = BackgroundWriter(lambda run, batch: arrived.set())
     queue.add("a", points(1))
     until(arrived)
     queue.stop()
@@ -59,7 +59,7 @@ def test_points_arrive_without_a_flush() -> None:
 
 def test_adding_does_not_wait_for_the_store() -> None:
     store = SlowStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     began = time.monotonic()
     for step in range(100):
         queue.add("a", points(step))
@@ -72,7 +72,7 @@ def test_adding_does_not_wait_for_the_store() -> None:
 
 def test_epochs_that_wait_go_in_one_call() -> None:
     store = SlowStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     queue.add("a", points(0))
     until(store.called)
     for step in range(1, 16):
@@ -87,7 +87,7 @@ def test_a_call_holds_at_most_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "BATCH", 4)
     store = SlowStore()
     store.go.set()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     queue.add("a", points(*range(10)))
     queue.flush()
     queue.stop()
@@ -97,7 +97,7 @@ def test_a_call_holds_at_most_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_flushing_one_run_leaves_the_others_to_the_thread() -> None:
     store = SlowStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     queue.add("a", points(0))
     until(store.called)
     queue.add("b", points(1))
@@ -112,7 +112,7 @@ def test_flushing_one_run_leaves_the_others_to_the_thread() -> None:
 
 def test_what_the_store_refuses_is_told_and_kept(caplog: pytest.LogCaptureFixture) -> None:
     store = BrokenStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     with caplog.at_level(logging.WARNING):
         queue.add("a", points(0, 1))
         until(store.called)
@@ -133,7 +133,7 @@ def test_what_the_store_refuses_is_told_and_kept(caplog: pytest.LogCaptureFixtur
 def test_the_thread_tries_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "RETRY_S", 0.01)
     store = BrokenStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     queue.add("a", points(0))
     until(store.called)
     store.broken = False
@@ -153,7 +153,7 @@ def test_one_refused_run_does_not_hold_up_another(monkeypatch: pytest.MonkeyPatc
             raise ValueError("no such run")
         arrived.set()
 
-    queue = MetricWriter(send)
+    queue = BackgroundWriter(send)
     queue.add("deleted", points(0))
     queue.add("good", points(0))
     until(arrived)
@@ -162,7 +162,7 @@ def test_one_refused_run_does_not_hold_up_another(monkeypatch: pytest.MonkeyPatc
 
 def test_a_stopped_writer_starts_again() -> None:
     arrived = threading.Event()
-    queue = MetricWriter(lambda run, batch: arrived.set())
+    queue = BackgroundWriter(lambda run, batch: arrived.set())
     queue.add("a", points(0))
     until(arrived)
     queue.stop()
@@ -176,7 +176,7 @@ def test_a_stopped_writer_starts_again() -> None:
 def test_many_threads_and_runs_lose_nothing() -> None:
     store = SlowStore()
     store.go.set()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
 
     def log(run: str) -> None:
         for step in range(200):
@@ -204,7 +204,7 @@ def test_calls_go_before_the_points() -> None:
         until(go)
         order.append("params")
 
-    queue = MetricWriter(lambda run, batch: order.append("points"))
+    queue = BackgroundWriter(lambda run, batch: order.append("points"))
     queue.first("a", params)
     until(started)
     queue.add("a", points(1))
@@ -217,7 +217,7 @@ def test_calls_go_before_the_points() -> None:
 
 def test_a_call_that_the_store_refuses_is_told_and_kept() -> None:
     store = BrokenStore()
-    queue = MetricWriter(store)
+    queue = BackgroundWriter(store)
     queue.first("a", lambda: store("a", points(0)))
     until(store.called)
     queue.add("a", points(1))
