@@ -48,17 +48,9 @@ class DropoutClock:
         self.keys = MemberKeys(torch.zeros(1, dtype=torch.int64))  # in execution order
         self.step = 0
 
-    def draws(self, layer: int, position: Tensor, *, member_dim: int) -> Tensor:
-        """Float32 in [0, 1) for each position and member, who are ``member_dim`` of the result.
-
-        Args:
-            layer: whose mask it is.
-            position: int64, with an extent of 1 in ``member_dim``.
-            member_dim: from 0.
-        """
-        shape = [1] * position.dim()
-        shape[member_dim] = len(self.keys)
-        state = self.keys.at(self.step, layer).reshape(shape)
+    def draws(self, layer: int, position: Tensor) -> Tensor:
+        """Float32 in [0, 1) for each position [B, 1, ...] and member: [B, n, ...]."""
+        state = self.keys.at(self.step, layer).reshape(1, -1, *[1] * (position.dim() - 2))
         return streams.unit(streams.mixed(state, position))
 
     def __deepcopy__(self, memo: object) -> DropoutClock:
@@ -81,7 +73,7 @@ class SeededDropout(nn.Module):
         members = len(self.clock.keys)
         position = torch.arange(x.numel() // members, device=x.device)
         position = position.reshape(x.shape[0], 1, x.shape[1] // members, *x.shape[2:])
-        draws = self.clock.draws(self.layer, position, member_dim=1)
+        draws = self.clock.draws(self.layer, position)
         mask = (draws >= self.p).reshape(x.shape)
         return x * mask / (1 - self.p)
 
@@ -108,7 +100,7 @@ class SeededDepth(nn.Module):
         if not self.training or self.p == 0:
             return x
         image = torch.arange(x.shape[0] if self.by_image else 1, device=x.device)
-        draws = self.clock.draws(self.layer, image.unsqueeze(1), member_dim=1)  # [B or 1, n]
+        draws = self.clock.draws(self.layer, image.unsqueeze(1))  # [B or 1, n]
         factor = (draws >= self.p).to(x.dtype) * self.scale
         factor = factor.repeat_interleave(x.shape[1] // len(self.clock.keys), dim=1)
         return x * factor.reshape(*factor.shape, *[1] * (x.dim() - 2))
