@@ -19,6 +19,13 @@ class TrainingError(KdsweepError):
     exit_status = 1
 
 
+class Refusal(BaseException):
+    """Takes an error through Hydra, which warns of an Exception, or prints lines of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()

@@ -12,11 +12,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from kdsweep.cli import conf_dir, register, typed
 from kdsweep.config import Config
+from kdsweep.config.paths import conf_dir
+from kdsweep.config.typed import typed
 from kdsweep.errors import UserError
 from kdsweep.models import model_names
 from kdsweep.models.torchvision_models import torchvision_names
+from kdsweep.sweep.plugins import register
 
 CONF = Path(__file__).parent.parent / "conf"
 OPTIONS = sorted(

@@ -11,9 +11,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from kdsweep.cli import conf_dir, register, typed
-from kdsweep.jobs import Job
-from kdsweep.runner import run_jobs
+from kdsweep.config.paths import conf_dir
+from kdsweep.config.typed import typed
+from kdsweep.run.batch import run_jobs
+from kdsweep.run.job import Job
+from kdsweep.sweep.plugins import register
 
 METHODS = sorted(path.stem for path in (conf_dir() / "distill").glob("*.yaml"))
 QUICK = (

@@ -6,9 +6,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
-from kdsweep import arguments
 from kdsweep.bench.options import USAGE
 from kdsweep.bench.run import main
+from kdsweep.terminal import arguments
 
 if __name__ == "__main__":
     arguments.run(main, USAGE)

@@ -18,7 +18,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Processor, cores, versions."""
     import torchvision
 
-    from kdsweep.train.hardware import usable_cores
+    from kdsweep.hardware.choose import usable_cores
 
     return {
         "device": device_name(device),

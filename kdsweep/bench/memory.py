@@ -10,12 +10,12 @@ from typing import Any
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
-from kdsweep.jobs import numbers
-from kdsweep.train.group import Group, train_group
-from kdsweep.train.hardware import choose_hardware
-from kdsweep.train.materials import prepare_materials
+from kdsweep.data.device import prepare_materials
+from kdsweep.hardware.choose import choose_hardware
+from kdsweep.run.job import numbers
+from kdsweep.run.population import Group, train_group
+from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
-from kdsweep.train.teachers import Found
 
 GRID = [(t, a) for a in (0.1, 0.3, 0.5, 0.7, 0.9) for t in (1.0, 2.0, 3.0, 4.0, 5.0)]
 STEPS = 2  # after the first, a step takes no more memory

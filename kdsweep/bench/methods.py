@@ -14,16 +14,19 @@ from kdsweep import store
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.bench.memory import alone
-from kdsweep.cli import conf_dir, register, typed
 from kdsweep.config import Config
+from kdsweep.config.paths import conf_dir
+from kdsweep.config.typed import typed
+from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
-from kdsweep.jobs import numbers
-from kdsweep.train import dreams, teachers
-from kdsweep.train.group import Group, build_student, load_teacher, train_group
-from kdsweep.train.hardware import choose_hardware
-from kdsweep.train.materials import Materials, prepare_materials
+from kdsweep.hardware.choose import choose_hardware
+from kdsweep.run.job import numbers
+from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.sweep.plugins import register
+from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
-from kdsweep.train.teachers import Found
 
 REFERENCE = "hinton"
 

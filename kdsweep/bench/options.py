@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsweep import arguments
 from kdsweep.errors import UserError
+from kdsweep.terminal import arguments
 
 STEPS = 40
 USAGE = f"""

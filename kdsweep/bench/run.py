@@ -16,21 +16,17 @@ from kdsweep.bench.methods import compare_methods, drawn_teacher
 from kdsweep.bench.options import Options
 from kdsweep.bench.plain import PlainLoop
 from kdsweep.bench.table import table
-from kdsweep.config import (
-    Config,
-    DataConfig,
-    DistillConfig,
-    TrainConfig,
-)
-from kdsweep.jobs import numbers
-from kdsweep.train import keys, teachers
-from kdsweep.train.group import Group, build_student, load_teacher, train_group
-from kdsweep.train.hardware import Hardware, choose_hardware
+from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
+from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.hardware.choose import Hardware, choose_hardware
+from kdsweep.run.job import numbers
+from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.run.workers import workers
+from kdsweep.teachers import keys
+from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
-from kdsweep.train.materials import Materials, prepare_materials
 from kdsweep.train.population import Member
-from kdsweep.train.teachers import Found
-from kdsweep.train.workers import workers
 
 BANK_IMAGES = 10_000  # at most, to measure how fast a bank is filled
 

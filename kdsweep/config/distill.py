@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdsweep.config.checks import choice, non_negative, positive, require, seed
-from kdsweep.hyperschedule import HyperSchedule
+from kdsweep.config.schedules import HyperSchedule
 
 
 @dataclass(kw_only=True)

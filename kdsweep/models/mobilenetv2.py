@@ -11,13 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kdsweep.models.base import (
-    ImageClassifier,
-    conv1x1,
-    conv3x3,
-    init_convolutions,
-    init_linear,
-)
+from kdsweep.models.base import ImageClassifier, conv1x1, conv3x3, init_convolutions, init_linear
 
 # expansion, channels at width 1, blocks, stride of the first block
 _GROUPS = (

@@ -1,9 +1,9 @@
 """Reports: a sweep as plain data, and that data as a table, as pictures and as one page."""
 
-from kdsweep.report.data import Cell, CellVerdict, Model, Sweep
 from kdsweep.report.html import render_html, save_report
 from kdsweep.report.pictures import save_pictures
 from kdsweep.report.table import print_sweep, sweep_table
+from kdsweep.results.data import Cell, CellVerdict, Model, Sweep
 
 __all__ = [
     "Cell",

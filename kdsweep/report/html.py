@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
-from kdsweep.report.data import COMPLETE, Row, Sweep, costs, notes, protocol, rows
 from kdsweep.report.pictures import figures as make_figures
 from kdsweep.report.pictures import png, write_atomically
 from kdsweep.report.style import DPI
 from kdsweep.report.table import duration, interval, label, mean_and_sd, number, outcome
+from kdsweep.results.data import COMPLETE, Row, Sweep, costs, notes, protocol, rows
 
 _TITLES = {
     "accuracy": "Every cell",

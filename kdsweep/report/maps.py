@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from kdsweep.report import series
-from kdsweep.report.data import COMPLETE, Sweep
 from kdsweep.report.series import Grid
 from kdsweep.report.style import COLOURS, MARKERS, legend_below, new_figure, page_width, styled
 from kdsweep.report.table import number
+from kdsweep.results.data import COMPLETE, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsweep.report import series
-from kdsweep.report.data import Sweep
 from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.series import FEW, Bar, Line
 from kdsweep.report.style import COLOURS, legend_below, new_figure, page_width, styled
 from kdsweep.report.table import number
+from kdsweep.results.data import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kdsweep.report.data import (
+from kdsweep.results.data import (
     COMPLETE,
     Cell,
     CellVerdict,

@@ -16,8 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kdsweep.report.data import COMPLETE, Row, Sweep, costs, notes, rows
 from kdsweep.report.series import Grid, grid
+from kdsweep.results.data import COMPLETE, Row, Sweep, costs, notes, rows
 
 _UNBOUNDED = 10_000  # columns
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional

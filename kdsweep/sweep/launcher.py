@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from kdsweep.jobs import Job, Outcome
-    from kdsweep.plan import Plan
+    from kdsweep.run.job import Job, Outcome
+    from kdsweep.run.plan import Plan
 
 log = logging.getLogger(__name__)
 NESTED = 100  # jobs in one nest: each costs the interpreter's stack about five frames
@@ -103,8 +103,9 @@ class _Nest:
     def _task(self, i: int, config: DictConfig) -> float | list[float]:
         from hydra.core.hydra_config import HydraConfig
 
-        from kdsweep.cli import make_job
-        from kdsweep.runner import run_jobs
+        from kdsweep.run.batch import run_jobs
+        from kdsweep.run.job import make_job
+        from kdsweep.sweep.pruning import Pruning
 
         self.jobs.append(make_job(config, HydraConfig.get()))
         if i + 1 < len(self.configs):
@@ -115,7 +116,7 @@ class _Nest:
                 raise inner._return_value
         else:
             try:
-                self.outcomes = run_jobs(self.jobs)
+                self.outcomes = run_jobs(self.jobs, create_pruning=Pruning)
             except UserError as error:
                 self.refused = error
                 raise
@@ -141,9 +142,9 @@ def check(configs: Sequence[DictConfig]) -> list[Plan]:
     Raises:
         UserError: the first thing that can't be had as it was asked for.
     """
-    from kdsweep.cli import typed
-    from kdsweep.jobs import Job
-    from kdsweep.plan import plan
+    from kdsweep.config.typed import typed
+    from kdsweep.run.job import Job
+    from kdsweep.run.plan import plan
 
     jobs = [Job(config=typed(config), folder=Path(str(i))) for i, config in enumerate(configs)]
     return plan(jobs)

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict, read_write
 from optuna.trial import Trial, TrialState
 
-from kdsweep.cli import typed
+from kdsweep.config.typed import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.compose import Composer
@@ -109,7 +109,7 @@ class SweepLoop:
             self.launcher.checked = bool(cells) and not self.options["enqueue"]
         refuse_chdir(self.config)
         configs = [composer.plain(self.space.overrides(point)) for point in points]
-        from kdsweep.plan import refuse_idle_axes
+        from kdsweep.run.plan import refuse_idle_axes
 
         refuse_idle_axes(check(configs))  # of the whole sweep: a batch may well share a value
         self.typed = typed(configs[0])
@@ -184,7 +184,7 @@ class SweepLoop:
     def _close_dangling(self, study: optuna.Study) -> None:
         """Close the runs that dead processes left open."""
         if self.typed.tracking.backend != "none" and len(study.get_trials(deepcopy=False)):
-            from kdsweep.logbook import tracker_of
+            from kdsweep.run.logbook import tracker_of
 
             tracker_of(self.typed).close_dangling(study.study_name)
 
@@ -227,7 +227,7 @@ class SweepLoop:
         """Say in the parent run what is searched, and what all trials have in common."""
         if self.typed.tracking.backend == "none":
             return
-        from kdsweep.logbook import open_parent
+        from kdsweep.run.logbook import open_parent
 
         params = {**self.content["fixed"], "search": self.space.describe()}
         open_parent(self.typed, study.study_name, params)

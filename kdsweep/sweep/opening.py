@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import json
 import re
@@ -91,6 +92,48 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             f"storage={url}: can't be opened ({first_line(error)}); end whatever holds it, move "
             "a damaged file away, or name another"
         ) from error
+
+
+def existing(storage: str) -> optuna.storages.RDBStorage:
+    """The database, which is not made where there is none.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = storage.removeprefix("sqlite:///")
+    if file != storage and not Path(file).is_file():
+        raise UserError(
+            f"{storage}: no such database; give storage= or root=, or run a sweep first"
+        )
+    return open_storage(storage)
+
+
+def list_studies(storage: str) -> list[str]:
+    """A line for each study of the database: its name and how far it is."""
+    database = existing(storage)
+    lines = []
+    for summary in optuna.get_all_study_summaries(database, include_best_trial=True):
+        best = summary.best_trial if len(summary.directions) == 1 else None
+        shown = "" if best is None or best.value is None else f", best {best.value:.2f}"
+        lines.append(f"{summary.study_name}: {summary.n_trials} trials{shown}")
+    return lines or ["no study yet"]
+
+
+def load_study(name: str, storage: str) -> optuna.Study:
+    """The study of that name.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    database = existing(storage)
+    names = optuna.get_all_study_names(database)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(
+            f"study={name}: not in {storage}{hint}; python -m kdsweep.export lists them"
+        )
+    return optuna.load_study(study_name=name, storage=database)
 
 
 def study_name(given: str | None, swept: Sequence[str], content: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import Trial
 
 from kdsweep.config import Config, PrunerConfig
-from kdsweep.jobs import Job
+from kdsweep.run.job import Job
 from kdsweep.sweep.opening import open_storage
 
 

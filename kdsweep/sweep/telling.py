@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import Trial, TrialState
 
 from kdsweep.errors import KdsweepError, TrainingError
-from kdsweep.jobs import RECORD
+from kdsweep.results.record import RECORD
 from kdsweep.sweep import study as studies
 
 log = logging.getLogger(__name__)

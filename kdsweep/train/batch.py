@@ -9,8 +9,8 @@ from torch import Tensor
 from kdsweep.data import Views
 from kdsweep.data.erase import erase
 from kdsweep.data.mixup import mixup
-from kdsweep.distill import Mixup
-from kdsweep.distill.base import Outputs
+from kdsweep.losses import Mixup
+from kdsweep.losses.base import Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

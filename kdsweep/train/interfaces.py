@@ -8,8 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kdsweep.distill import Mixup
-from kdsweep.distill.base import Outputs
+from kdsweep.losses import Mixup
+from kdsweep.losses.base import Outputs
 from kdsweep.train.population import Chunk, Member
 
 

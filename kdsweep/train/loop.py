@@ -17,12 +17,12 @@ from torch import Tensor
 from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
+from kdsweep.data.device import Judged
 from kdsweep.errors import TrainingError
+from kdsweep.hardware.choose import Hardware
 from kdsweep.train import batch as batches
-from kdsweep.train import judge
-from kdsweep.train.hardware import Hardware
+from kdsweep.train import evaluation as judge
 from kdsweep.train.interfaces import Criterion, Maker, Observer, TeacherOutputs, Trained
-from kdsweep.train.judge import Judged
 from kdsweep.train.memory import population_that_fits
 from kdsweep.train.population import Member, Population, distinct, iterate_batches
 from kdsweep.train.schedule import learning_rate_factor

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kdsweep.train.hardware import Hardware
+from kdsweep.hardware.choose import Hardware
 from kdsweep.train.population import Population
 
 log = logging.getLogger(__name__)

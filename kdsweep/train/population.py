@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kdsweep.config import OptimizerConfig
-from kdsweep.distill.base import Outputs, at_least_float32
+from kdsweep.losses.base import Outputs, at_least_float32
 from kdsweep.train.dropout import DropoutClock, MemberKeys, seed_dropout
 from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
 from kdsweep.train.optimizer import StackedOptimizer, clip_gradients

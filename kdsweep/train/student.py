@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kdsweep.distill.base import Loss, Shapes, adapter_key
-from kdsweep.distill.curriculum import CurriculumTheta
+from kdsweep.losses.base import Loss, Shapes, adapter_key
+from kdsweep.losses.curriculum import CurriculumTheta
 from kdsweep.models.taps import tapped
 
 MODEL = "model."  # in front of the names of the student's own parameters

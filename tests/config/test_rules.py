@@ -23,8 +23,8 @@ from kdsweep.config import (
     TrackingConfig,
     ViewsConfig,
 )
+from kdsweep.config.schedules import HyperSchedule
 from kdsweep.errors import UserError
-from kdsweep.hyperschedule import HyperSchedule
 
 
 @pytest.mark.parametrize("root", [None, ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from kdsweep.report.data import Cell, CellVerdict, Model, Sweep
+from kdsweep.results.data import Cell, CellVerdict, Model, Sweep
 
 
 def curve(*values: float) -> list[dict[str, float]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdsweep.report.data import Sweep
 from kdsweep.report.html import render_html, save_report
+from kdsweep.results.data import Sweep
 from tests.report.sweeps import judged, temperatures
 
 VOID = {"meta", "img"}

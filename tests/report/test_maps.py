@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kdsweep.report.data import Cell, CellVerdict
 from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.style import COLOURS
+from kdsweep.results.data import Cell, CellVerdict
 from tests.report.sweeps import grid_sweep, judged
 
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from kdsweep.report import pictures
-from kdsweep.report.data import Sweep
 from kdsweep.report.pictures import figures, png, save_pictures, write_atomically
 from kdsweep.report.style import COLOURS
+from kdsweep.results.data import Sweep
 from tests.report.sweeps import curve, grid_sweep, judged, temperatures
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -15,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 
-from kdsweep.cli import conf_dir, register
+from kdsweep.config.paths import conf_dir
 from kdsweep.sweep import loop
 from kdsweep.sweep.loop import SweepLoop
+from kdsweep.sweep.plugins import register
 
 Train = Callable[[dict[str, str]], float | list[float]]
 

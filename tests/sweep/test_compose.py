@@ -11,9 +11,10 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from kdsweep.cli import conf_dir, register
 from kdsweep.config import Config
+from kdsweep.config.paths import conf_dir
 from kdsweep.sweep.compose import Composer, without_hydra
+from kdsweep.sweep.plugins import register
 
 POINTS = [
     ["distill.temperature=3", "experiment=smoke", "study=x", "trial=4"],

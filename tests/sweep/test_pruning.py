@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsweep.config import Config, DistillConfig, PrunerConfig, TrainConfig
-from kdsweep.jobs import Job
+from kdsweep.run.job import Job
 from kdsweep.sweep.pruning import Pruning, create_pruner
 
 

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.jobs import RECORD
+from kdsweep.results.record import RECORD
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.opening import open_study
 from kdsweep.sweep.telling import tell

@@ -19,15 +19,15 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.data import Views, normalise
-from kdsweep.distill import create_losses, hyperparameters
-from kdsweep.distill.teacher_outputs import LiveTeacher
-from kdsweep.train.hardware import Hardware
+from kdsweep.data.device import Judged
+from kdsweep.hardware.choose import Hardware
+from kdsweep.losses import create_losses, hyperparameters
+from kdsweep.teachers.outputs import LiveTeacher
+from kdsweep.train.criterion import Total
 from kdsweep.train.interfaces import Maker, TeacherOutputs, Trained
-from kdsweep.train.judge import Judged
 from kdsweep.train.loop import train
 from kdsweep.train.population import Member, Population
 from kdsweep.train.student import teacher_taps, with_adapters
-from kdsweep.train.total import Total
 
 CLASSES, SIZE, IMAGES, BATCH, EPOCHS = 3, 8, 17, 8, 3  # 17 = 2 * 8 + 1: one image is left out
 CONFIG = DataConfig(image_size=SIZE, views=ViewsConfig(padding=1, flip=True))

@@ -20,15 +20,15 @@ from torch.utils._pytree import tree_leaves
 from kdsweep import streams
 from kdsweep.config import Config, OptimizerConfig, ScheduleConfig, ViewsConfig
 from kdsweep.data import Views
-from kdsweep.distill import create_losses, hyperparameters, loss_names
-from kdsweep.distill.teacher_outputs import LiveTeacher
+from kdsweep.hardware.choose import Hardware
+from kdsweep.losses import create_losses, hyperparameters, loss_names
+from kdsweep.teachers.outputs import LiveTeacher
 from kdsweep.train.batch import places
+from kdsweep.train.criterion import Total
 from kdsweep.train.grouped import group
-from kdsweep.train.hardware import Hardware
 from kdsweep.train.loop import _Setting, _Training
 from kdsweep.train.population import Population
 from kdsweep.train.student import Student, teacher_taps, with_adapters
-from kdsweep.train.total import Total
 from tests.train.setting import (
     BATCH,
     CLASSES,

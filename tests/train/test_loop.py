@@ -11,13 +11,13 @@ from torch import Tensor
 
 from kdsweep import streams
 from kdsweep.config import Config, OptimizerConfig, ViewsConfig
-from kdsweep.distill import loss_names
 from kdsweep.errors import TrainingError
-from kdsweep.train.hardware import Hardware
+from kdsweep.hardware.choose import Hardware
+from kdsweep.losses import loss_names
+from kdsweep.train.criterion import Total
+from kdsweep.train.evaluation import predict
 from kdsweep.train.interfaces import Trained
-from kdsweep.train.judge import predict
 from kdsweep.train.population import Chunk, Member
-from kdsweep.train.total import Total
 from tests.train.setting import (
     BATCH,
     CONFIG,
@@ -302,7 +302,7 @@ def test_out_of_memory_while_judging_takes_smaller_batches(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return predict(chunks, judged, hardware, batch_size)
 
-    monkeypatch.setattr("kdsweep.train.judge.predict", greedy)
+    monkeypatch.setattr("kdsweep.train.evaluation.predict", greedy)
     results = setting.train(a_population(5), GROUPED)
     assert asked[:3] == [11, 6, 3]
     assert set(asked[3:]) == {2}
@@ -315,6 +315,6 @@ def test_not_even_one_image_can_be_judged(
     def greedy(*given: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("kdsweep.train.judge.predict", greedy)
+    monkeypatch.setattr("kdsweep.train.evaluation.predict", greedy)
     with pytest.raises(TrainingError, match="does not hold one image"):
         setting.train(a_population(1), GROUPED)

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdsweep.verdict.maximum import (
-    below,
-    critical_value,
-    detectable,
-    exceedance,
-    expected_maximum,
-)
+from kdsweep.verdict.maximum import below, critical_value, detectable, exceedance, expected_maximum
 
 
 @pytest.mark.parametrize("df", [2, 3, 4, 10, 100])

@@ -1,0 +1,1 @@
+"""The confirmation of a study: ``python -m kdsweep.confirm study=NAME``."""

@@ -1,0 +1,122 @@
+"""What every training on one dataset shares: its images, views and labels, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kdsweep import store
+from kdsweep.config import Config, DataConfig
+from kdsweep.data import Dataset, Split, Views, load_dataset, normalise
+from kdsweep.errors import UserError
+from kdsweep.hardware.choose import Hardware
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The images that a population is judged on after each epoch, on the device."""
+
+    name: str  # validation or test
+    images: Tensor  # uint8 [n, C, H, W]
+    labels: Tensor  # int64 [n]
+    normalise: Normalise
+
+    @property
+    def prefix(self) -> str:
+        """In front of metric names: val_accuracy, test_accuracy."""
+        return "val" if self.name == "validation" else self.name
+
+
+class Normalise(Protocol):
+    """Turns uint8 images into the floats that a network reads."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] to floats of the same shape."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """One dataset made ready for one device."""
+
+    dataset: Dataset
+    digest: str  # of the pixels, the split and the views
+    labels: Tensor  # of the training images, int64 [n], on the device
+    judged: Judged  # what runs are judged on: validation, or test in the published protocol
+    test: Judged
+    make_views: Callable[[], Views]
+
+    @cached_property
+    def views(self) -> Views:
+        """The training images' views, made when they are first asked for."""
+        return self.make_views()
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.dataset.classes)
+
+
+def prepare_materials(config: Config, hardware: Hardware) -> Materials:
+    """Load the dataset once per process and put it on the device.
+
+    Raises:
+        UserError: the dataset can't be had as it was asked for.
+    """
+    key = (store.digest(config.root, config.data, config.evaluate.protocol), hardware)
+    if key not in _prepared:
+        _prepared[key] = _prepare(config, hardware)
+    return _prepared[key]
+
+
+_prepared: dict[tuple[str, Hardware], Materials] = {}
+
+
+def _prepare(config: Config, hardware: Hardware) -> Materials:
+    data = config.data
+    dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    if len(dataset.classes) < 2:
+        raise UserError(
+            f"data={data.name}: has one class, {dataset.classes[0]}; allowed is 2 or more"
+        )
+    published = config.evaluate.protocol == "published"
+    if not published and not len(dataset.val.labels):
+        raise UserError(
+            f"data.val_fraction={data.val_fraction}: leaves no validation image of "
+            f"{len(dataset.train.labels)}; raise it, or use more images"
+        )
+    test = _judged("test", dataset.test, data, hardware)
+    return Materials(
+        dataset=dataset,
+        digest=store.digest(dataset.digest, data.views, data.mean, data.std),
+        labels=dataset.train.labels.to(hardware.device),
+        judged=test if published else _judged("validation", dataset.val, data, hardware),
+        test=test,
+        make_views=partial(views_of, dataset.train, data, hardware),
+    )
+
+
+def views_of(split: Split, data: DataConfig, hardware: Hardware) -> Views:
+    """The views of a split's images, on the device."""
+    return Views(
+        split.images,
+        data,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        channels_last=hardware.channels_last,
+    )
+
+
+def _judged(name: str, split: Split, data: DataConfig, hardware: Hardware) -> Judged:
+    return Judged(
+        name=name,
+        images=torch.as_tensor(split.images).to(hardware.device),
+        labels=split.labels.to(hardware.device),
+        normalise=partial(normalise, config=data, dtype=hardware.dtype),
+    )

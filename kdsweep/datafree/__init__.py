@@ -1,0 +1,1 @@
+"""Training images that a teacher is the source of: dreamt, or made while the student learns."""

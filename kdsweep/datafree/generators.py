@@ -1,0 +1,156 @@
+"""Generators that make the students' training images, and learn beside them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kdsweep import streams
+from kdsweep.config import GeneratorConfig
+from kdsweep.datafree.generator import Generator, dafl_loss
+from kdsweep.hardware.choose import Hardware
+from kdsweep.losses.base import at_least_float32
+from kdsweep.losses.features import embedding
+from kdsweep.losses.logit_matching import logit_mae
+from kdsweep.models.taps import tapped
+from kdsweep.train.population import Chunk, Member
+
+_SHOWN, _FOUGHT = 8, 9  # what a stream of noise is for
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A generator and its optimiser."""
+
+    network: Generator
+    adam: torch.optim.Adam
+
+
+class Generators:
+    """The images of ``distill.generator``: a ``Maker`` of the loop.
+
+    A generator starts from a seed, and its noise is a pure function of seed, step and position.
+    DAFL's does not look at students, so those of one seed share one; the adversarial one looks
+    at its student alone, so each has its own.
+
+    Args:
+        config: the objective and its options.
+        teacher: in evaluation mode, on the device, without gradients of its own.
+        hardware: how to execute.
+        image_size: in pixels.
+        count: images that make an epoch.
+        clip_norm: of a generator's gradient.
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        teacher: nn.Module,
+        hardware: Hardware,
+        *,
+        image_size: int,
+        count: int,
+        clip_norm: float | None,
+    ) -> None:
+        self.config = config
+        self.teacher = teacher
+        self.hardware = hardware
+        self.image_size = image_size
+        self.count = count
+        self.clip_norm = clip_norm
+        self.private = config.objective == "adversarial"
+        self.learners: dict[str | int, _Learner] = {}
+
+    def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
+        """Images [S, B, 3, H, W] for this step; DAFL's generators learn from them."""
+        return torch.stack([self._shown(member, size, step) for member in members])
+
+    def _shown(self, member: Member, size: int, step: int) -> Tensor:
+        learner = self._learner(member)
+        with torch.set_grad_enabled(not self.private), self.hardware.autocast():
+            images = self._images(learner, member, size, step, _SHOWN)
+            if self.private:
+                return images
+            tap = embedding(self.teacher)
+            with tapped(self.teacher, (tap,)) as features:
+                logits = self.teacher(images)
+        loss = dafl_loss(
+            logits,
+            features[tap],
+            one_hot=self.config.one_hot,
+            information_entropy=self.config.information_entropy,
+            activation=self.config.activation,
+        )
+        self._descend([learner], loss)
+        return images.detach()
+
+    def learn(self, chunk: Chunk, size: int, step: int) -> None:
+        """After the students' step: up the difference between student and teacher (DFAD)."""
+        if not self.private or (step + 1) % self.config.student_steps:
+            return
+        learners = [self._learner(member) for member in chunk.members]
+        with self.hardware.autocast():
+            images = torch.stack(
+                [
+                    self._images(learner, member, size, step, _FOUGHT)
+                    for learner, member in zip(learners, chunk.members, strict=True)
+                ]
+            )
+            student, _ = chunk.forward(images, step=step, train=True)
+            teacher = self.teacher(images.flatten(0, 1)).reshape(student.logits.shape)
+        difference = logit_mae(student.logits, at_least_float32(teacher))
+        self._descend(learners, -difference.sum())
+
+    def _images(
+        self, learner: _Learner, member: Member, size: int, step: int, stream: int
+    ) -> Tensor:
+        device, dtype = self.hardware.device, self.hardware.dtype
+        noise = streams.normal(
+            torch.tensor(member.seed, device=device),
+            *(streams.NOISE, stream, step),
+            torch.arange(size, device=device)[:, None],
+            torch.arange(self.config.latent, device=device),
+        )
+        return self.hardware.layout(learner.network(noise.to(dtype)).to(dtype))
+
+    def _descend(self, learners: list[_Learner], loss: Tensor) -> None:
+        """A step of each generator down its own part of a loss that is a sum."""
+        parts = [list(learner.network.parameters()) for learner in learners]
+        gradients = iter(torch.autograd.grad(loss, [p for part in parts for p in part]))
+        for learner, part in zip(learners, parts, strict=True):
+            for parameter in part:
+                parameter.grad = next(gradients)
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(part, self.clip_norm)
+            learner.adam.step()
+
+    def _learner(self, member: Member) -> _Learner:
+        key = self._key(member)
+        if key not in self.learners:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(member.seed)
+                network = Generator(self.config.latent, self.image_size)
+            network = network.to(device=self.hardware.device, dtype=self.hardware.dtype)
+            adam = torch.optim.Adam(network.parameters(), lr=self.config.lr)
+            self.learners[key] = _Learner(network, adam)
+        return self.learners[key]
+
+    def _key(self, member: Member) -> str | int:
+        return member.name if self.private else member.seed
+
+    def snapshot(self) -> object:
+        """A copy of everything that training changes."""
+        return copy.deepcopy(self.learners)
+
+    def restore(self, saved: object) -> None:
+        """Go back to a snapshot, which is then used up."""
+        assert isinstance(saved, dict)
+        self.learners = saved
+
+    def learned(self, member: Member) -> nn.Module:
+        """The generator that made this member's images."""
+        return self._learner(member).network

@@ -1,0 +1,49 @@
+"""``python -m kdsweep.export``: an Optuna study as files that other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdsweep.terminal import arguments
+
+USAGE = """
+python -m kdsweep.export                      list the studies
+python -m kdsweep.export study=NAME [out=DIR] export one of them
+
+  study=NAME     the study's name, as the sweep printed it
+  out=DIR        where the files go                 (default: mlruns/exports/NAME)
+  root=DIR       where kdsweep writes its output    (default: mlruns)
+  storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
+
+It writes:
+  trials.csv, trials.parquet, trials.json
+                 every trial: number, state, parameters, values, start, end, seconds, the values
+                 of each seed, and MLflow's run ids
+  study.db       the study alone, in SQLite: optuna.load_study(study_name=NAME,
+                 storage="sqlite:///DIR/study.db"), optuna-dashboard sqlite:///DIR/study.db
+  best.yaml      the best cell as a configuration:
+                 python -m kdsweep --config-dir DIR --config-name best
+"""
+
+
+def main(given: list[str]) -> None:
+    """Export a study, or list the studies where none is named."""
+    values = arguments.parse(
+        given, {"study": None, "out": None, "root": "mlruns", "storage": None}
+    )
+    root = Path(values["root"] or "mlruns")
+    storage = values["storage"] or f"sqlite:///{root / 'optuna.db'}"
+    from kdsweep.export.study import export_study
+    from kdsweep.sweep.opening import list_studies
+
+    if values["study"] is None:
+        for line in list_studies(storage):
+            print(line)
+        return
+    out = Path(values["out"] or root / "exports" / values["study"])
+    for path, what in export_study(values["study"], storage, root=root, out=out):
+        print(f"{path}: {what}")
+
+
+if __name__ == "__main__":
+    arguments.run(main, USAGE)

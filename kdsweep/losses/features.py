@@ -1,0 +1,124 @@
+"""What the losses on features share: which layers they tap, and maps of unequal size."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdsweep.errors import UserError
+from kdsweep.losses.base import Batch, Loss, Structure, at_least_float32
+from kdsweep.models.base import layer_names
+from kdsweep.models.taps import INPUT
+
+LISTED = 40  # names of layers in an error message
+
+
+def stages(model: nn.Module) -> tuple[str, ...]:
+    """The layers that end each stage of a registered model, shallow to deep."""
+    names = model.stages
+    assert isinstance(names, tuple)
+    return names
+
+
+def embedding(model: nn.Module) -> str:
+    """The tap of a registered model's embedding: what goes into its classifier."""
+    return f"{model.classifier}{INPUT}"
+
+
+class FeatureLoss(Loss):
+    """A loss on tapped features, the student's paired with the teacher's in order.
+
+    ``student_taps`` and ``teacher_taps`` name layers (``layer3``), or what goes into one
+    (``fc:input``); without them each loss has a default, made from the model's stages.
+    """
+
+    structure: ClassVar[Mapping[str, Structure]] = {"student_taps": (), "teacher_taps": ()}
+    single: ClassVar[bool] = False  # whether the loss takes one pair of layers alone
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        student, teacher = parts["student"], parts["teacher"]
+        assert teacher is not None
+        default = self.default_taps(student, teacher)
+        self.student_taps = self._taps("student", student, default[0])
+        self.teacher_taps = self._taps("teacher", teacher, default[1])
+        given = f"distill.losses.{self.name}.student_taps={list(self.student_taps)}"
+        n = len(self.student_taps)
+        if n != len(self.teacher_taps):
+            raise UserError(
+                f"{given}: allowed is as many layers as "
+                f"teacher_taps={list(self.teacher_taps)}; name both"
+            )
+        if len(set(self.student_taps)) < n:
+            raise UserError(f"{given}: allowed is each layer once")
+        if self.single and n > 1:
+            raise UserError(f"{given}: allowed is one layer; multi_level takes several")
+
+    def default_taps(
+        self, student: nn.Module, teacher: nn.Module
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The taps where the user names none: both networks' embeddings."""
+        return (embedding(student),), (embedding(teacher),)
+
+    def features(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of the student's and the teacher's feature, in float32 at least."""
+        assert batch.teacher is not None
+        return [
+            (
+                at_least_float32(batch.student.features[ours]),
+                at_least_float32(batch.teacher.features[theirs]),
+            )
+            for ours, theirs in zip(self.student_taps, self.teacher_taps, strict=True)
+        ]
+
+    def _taps(self, side: str, model: nn.Module, default: tuple[str, ...]) -> tuple[str, ...]:
+        given = self.options[f"{side}_taps"]
+        assert isinstance(given, tuple)
+        for tap in given:
+            _check_layer(f"distill.losses.{self.name}.{side}_taps={tap}", tap, model)
+        return given or default
+
+
+def last_stages(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All stages of both networks, paired from the deepest up; the longer one loses its first."""
+    ours, theirs = stages(student), stages(teacher)
+    n = min(len(ours), len(theirs))
+    return ours[-n:], theirs[-n:]
+
+
+def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Average the larger of two maps [*, C, H, W] down to the smaller, each axis on its own."""
+    size = (
+        min(student.shape[-2], teacher.shape[-2]),
+        min(student.shape[-1], teacher.shape[-1]),
+    )
+    return _pooled(student, size), _pooled(teacher, size)
+
+
+def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if maps.shape[-2:] == size:
+        return maps
+    pooled = F.adaptive_avg_pool2d(maps.flatten(0, -4), size)
+    return pooled.view(*maps.shape[:-2], *size)
+
+
+def _check_layer(given: str, tap: str, model: nn.Module) -> None:
+    names = layer_names(model)
+    layer = tap.removesuffix(INPUT)
+    if layer in names:
+        return
+    close = difflib.get_close_matches(layer, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    first = [*stages(model), str(model.classifier)]
+    listed = [*first, *(name for name in names if name not in first)]
+    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    raise UserError(
+        f"{given}: allowed is a layer of the model, or a layer and {INPUT} for what goes into it: "
+        + ", ".join(listed[:LISTED])
+        + more
+        + hint
+    )

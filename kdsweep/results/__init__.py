@@ -1,0 +1,1 @@
+"""What is read after training: records, their summary, their verdicts."""

@@ -1,0 +1,1 @@
+"""One batch of jobs, from checks to records."""

@@ -1,0 +1,289 @@
+"""The runs of one batch as MLflow sees them, and the progress of the training that feeds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import OmegaConf
+
+from kdsweep.config import Config
+from kdsweep.data.device import Materials
+from kdsweep.results.record import RECORD
+from kdsweep.run.job import Job
+from kdsweep.teachers.stored import Found
+from kdsweep.terminal.progress import Progress
+from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker
+from kdsweep.train.evaluation import has_diverged
+
+log = logging.getLogger(__name__)
+KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
+
+_trackers: dict[tuple[str, str], Tracker] = {}
+opened: dict[str, str] = {}  # the parent runs that this process has opened, by study
+logged: dict[tuple[Tracker, str], set[str]] = {}  # keys of networks that have a run, by parent
+
+
+def tracker_of(config: Config) -> Tracker:
+    """This process's tracker for a configuration: one writer, one connection."""
+    key = (config.root, repr(config.tracking))
+    if key not in _trackers:
+        tracker = create_tracker(config.tracking, root=Path(config.root))
+        tracker.prepare()
+        _trackers[key] = tracker
+    return _trackers[key]
+
+
+def open_parent(config: Config, study: str, params: Mapping[str, object]) -> None:
+    """Open a study's parent run, with what all of its runs have in common."""
+    opened[study] = tracker_of(config).open_sweep(study, params=params, tags={})
+
+
+class Logbook:
+    """Opens, feeds and closes the runs of one study, or of one experiment without a study.
+
+    Args:
+        tracker: where runs are logged.
+        config: of any job; names the study.
+        device: the hardware's name, for the tags.
+    """
+
+    def __init__(self, tracker: Tracker, config: Config, device: str) -> None:
+        self.tracker = tracker
+        self.study = config.study
+        self.tags = {"kdsweep.device": device, "kdsweep.git_revision": git_revision()}
+        self.parent: str | None = None
+        self.open: list[str] = []
+        self.logged: set[str] = set()
+
+    def start(self, config: Config) -> None:
+        """Open the study's parent run, or find it where another batch has opened it."""
+        if self.study is not None:
+            self.tags["kdsweep.study"] = self.study
+            parent = opened.get(self.study, "")
+            if (self.tracker, parent) not in logged:  # the study's first batch in this process
+                parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
+                networks = self.tracker.runs_of(self.study, tagged=KEY)
+                logged[self.tracker, parent] = {run.tags[KEY] for run in networks}
+            opened[self.study] = self.parent = parent
+            self.logged = logged[self.tracker, parent]
+
+    def open_job(self, job: Job, materials: Materials) -> dict[int | None, str]:
+        """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""
+        tags = {"kdsweep.role": "student", **self._pair_tags(job.config)}
+        if job.config.distill.without_images is not None:
+            tags["kdsweep.images"] = job.config.distill.without_images
+        if job.config.trial is not None:
+            tags["kdsweep.trial"] = str(job.config.trial)
+        name, config = _job_name(job), job.config
+        if len(job.seeds) == 1:
+            run = self._open(name, self.parent, config, tags, materials, seed=config.seed)
+            return {None: run, config.seed: run}
+        trial = self._open(name, self.parent, config, tags, materials, seed=None)
+        runs: dict[int | None, str] = {None: trial}
+        for seed in job.seeds:
+            own = {**tags, "kdsweep.role": "seed"}
+            runs[seed] = self._open(
+                f"{name} seed {seed}", trial, config, own, materials, seed=seed
+            )
+        return runs
+
+    def open_network(
+        self, kind: str, key: str, config: Config, materials: Materials, seed: int
+    ) -> str:
+        """Open the run of a teacher or baseline that is about to be trained."""
+        tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
+        model = config.pair.teacher if kind == "teacher" else config.pair.student
+        self.logged.add(key)
+        name = f"{kind} {model.name} seed {seed}"
+        return self._open(name, self.parent, config, tags, materials, seed=seed)
+
+    def mention(self, found: Found, config: Config, materials: Materials) -> None:
+        """Log a network that was found, once in each study, with its curve of old."""
+        if found.key in self.logged:
+            return
+        run = self.open_network(found.kind, found.key, config, materials, int(found.meta["seed"]))
+        self.tracker.set_tags(run, {"kdsweep.found": "true"})
+        self.tracker.log_history(run, found.meta["history"])
+        self.finish_network(run, found)
+
+    def finish_network(self, run: str, found: Found) -> None:
+        """Close the run of a teacher or baseline with what was measured of it."""
+        last = len(found.meta["history"])
+        self.tracker.log_metrics(run, {**found.metrics, **found.meta["costs"]}, step=last)
+        self.tracker.log_file(run, found.weights, "checkpoint")
+        self.close(run, "finished")
+
+    def finish_job(self, job: Job, record: dict[str, Any], runs: Mapping[int | None, str]) -> None:
+        """Close a job's runs with its metrics, files and state."""
+        for seed in job.seeds:
+            kept = record["seeds"][str(seed)]
+            last = len(kept["history"])  # the step of the last epoch: MLflow shows the latest
+            self.tracker.log_metrics(runs[seed], {**kept["metrics"], **record["costs"]}, step=last)
+            for path in sorted(job.folder.glob(f"*seed{seed}.*")):
+                self.tracker.log_file(runs[seed], path, "checkpoint")
+        trial = runs[None]
+        self.tracker.log_file(trial, job.folder / RECORD)
+        if len(job.seeds) > 1 and record["values"]:
+            self.tracker.log_metrics(trial, {**mean_metrics(record), **record["costs"]})
+        for seed in job.seeds:
+            kept = record["seeds"][str(seed)]
+            self.close(runs[seed], _STATES[kept["status"]], kept["reason"])
+        if trial in self.open:
+            self.close(trial, _STATES[record["state"]], record["reason"])
+
+    def close(self, run: str, status: Status, reason: str | None = None) -> None:
+        """Close one run."""
+        self.tracker.close(run, status, reason=reason)
+        if run in self.open:
+            self.open.remove(run)
+
+    def close_all(self, status: Status, reason: str) -> None:
+        """Close whatever is still open, the latest first."""
+        for run in reversed(self.open.copy()):
+            self.close(run, status, reason)
+
+    def _open(
+        self,
+        name: str,
+        parent: str | None,
+        config: Config,
+        tags: Mapping[str, str],
+        materials: Materials,
+        *,
+        seed: int | None,
+    ) -> str:
+        dataset, params = materials.dataset, _params(config)
+        seeded = {} if seed is None else {"kdsweep.seed": str(seed)}
+        run = self.tracker.open_run(
+            name,
+            parent=parent,
+            params={**params, **({} if seed is None else {"seed": seed})},
+            tags={**self.tags, **tags, **seeded},
+            dataset=DatasetInfo(
+                name=dataset.name,
+                digest=materials.digest,
+                source=dataset.name,
+                n_train=len(dataset.train.labels),
+                n_val=len(dataset.val.labels),
+                n_test=len(dataset.test.labels),
+            ),
+        )
+        self.open.append(run)
+        self.tracker.log_text(run, as_yaml(config), "config.yaml")
+        return run
+
+    @staticmethod
+    def _pair_tags(config: Config) -> dict[str, str]:
+        losses = "+".join(config.distill.losses) or "none"
+        return {
+            "kdsweep.pair": f"{config.pair.teacher.name}->{config.pair.student.name}",
+            "kdsweep.loss": losses,
+        }
+
+
+class Pruning(Protocol):
+    """Stops members early."""
+
+    def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
+        """Take the metrics of some members after ``epoch`` (from 0); who leaves, and why."""
+        ...
+
+
+class RunObserver:
+    """Passes each epoch's metrics to MLflow, a run for each member, and to the progress."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        runs: Mapping[str, str],
+        progress: Progress,
+        pruning: Pruning | None = None,
+    ) -> None:
+        self.pruning = pruning
+        self.tracker = tracker
+        self.runs = runs
+        self.progress = progress
+
+    def step(self, done: int, total: int) -> None:
+        """Pass on how far the training is."""
+        self.progress.step(done, total)
+
+    def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
+        """Log every member's metrics; the pruning sends members home."""
+        for name, record in records.items():
+            self.tracker.log_epoch(self.runs[name], record, epoch=epoch + 1)
+        self.progress.epoch(epoch, records)
+        leaving = {} if self.pruning is None else self.pruning.epoch(epoch, records)
+        diverged = [name for name, record in records.items() if has_diverged(record)]
+        self.progress.leave((*leaving, *diverged), epoch)
+        return leaving
+
+
+def as_yaml(config: Config) -> str:
+    """The configuration as OmegaConf writes it, part by part: most are those of the last trial."""
+    parts = dataclasses.asdict(config)
+    return "".join(_part_as_yaml(key, json.dumps(value)) for key, value in parts.items())
+
+
+@functools.lru_cache(maxsize=256)
+def _part_as_yaml(key: str, value: str) -> str:
+    return OmegaConf.to_yaml({key: json.loads(value)})
+
+
+def _params(config: Config) -> dict[str, object]:
+    """The configuration without what only says where things go."""
+    plain = dataclasses.asdict(config)
+    for key in ("root", "study", "trial", "tracking"):
+        del plain[key]
+    return plain
+
+
+_STATES: dict[str, Status] = {
+    "finished": "finished",
+    "complete": "finished",
+    "diverged": "failed",
+    "failed": "failed",
+    "dropped": "pruned",
+    "pruned": "pruned",
+}
+
+
+def mean_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of each metric over a job's seeds, and the objective's standard deviation."""
+    seeds = [seed["metrics"] for seed in record["seeds"].values()]
+    means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
+    spreads = {
+        f"{name}_sd": statistics.stdev(m[name] for m in seeds)
+        for name in record["objectives"]
+        if name in seeds[0]
+    }
+    return {**means, **spreads, "seeds": float(len(seeds))}
+
+
+def _job_name(job: Job) -> str:
+    losses = "+".join(job.config.distill.losses) or "none"
+    point = f"{losses} T={job.config.distill.temperature:g} alpha={job.config.distill.alpha:g}"
+    return point if job.config.trial is None else f"trial {job.config.trial}: {point}"
+
+
+def git_revision() -> str:
+    """The commit of the folder that the user works in, or "none"."""
+    head = Path(".git")
+    if not any((parent / head).exists() for parent in (Path.cwd(), *Path.cwd().parents)):
+        return "none"
+    import subprocess
+
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return "none"
+    return asked.stdout.strip() or "none"

@@ -1,0 +1,136 @@
+"""What jobs ask for, checked and grouped into populations before anything is trained or logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from kdsweep.config import Config
+from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.datafree import dreams
+from kdsweep.errors import UserError
+from kdsweep.hardware.choose import Hardware, choose_hardware
+from kdsweep.losses.base import Loss
+from kdsweep.models import create_model
+from kdsweep.models.weights import load_weights
+from kdsweep.run.job import Job, group_jobs
+from kdsweep.run.population import Group, build_student, idle_numbers, losses_of
+from kdsweep.teachers import chain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Jobs that train as one population, checked and ready."""
+
+    jobs: list[Job]
+    hardware: Hardware
+    materials: Materials
+    needs_teacher: bool
+    idle: frozenset[str]  # of temperature and alpha, those that none of the losses reads
+
+    @property
+    def config(self) -> Config:
+        """Any job's configuration, for what the jobs share."""
+        return self.jobs[0].config
+
+
+def plan(jobs: Sequence[Job]) -> list[Plan]:
+    """Check every job, and group those that can train together.
+
+    Raises:
+        UserError: the first thing that can't be had as it was asked for.
+    """
+    plans = []
+    for group in group_jobs(jobs):
+        config = group[0].config
+        hardware = choose_hardware(config.train)
+        materials = prepare_materials(config, hardware)
+        with torch.random.fork_rng(devices=[]):
+            student = build_student(Group(config=config), materials)
+            teacher = build_student(Group(config=config, student="teacher"), materials)
+        needs_teacher, idle = False, frozenset[str]()
+        for job in group:
+            losses = losses_of(Group(config=job.config), student, teacher)
+            _check_memory(job.config, losses)
+            needs_teacher = config.distill.without_images is not None or any(
+                loss.needs_teacher for loss in losses.values()
+            )
+            _check_objectives(job, materials.classes, needs_teacher=needs_teacher)
+            idle = idle_numbers(losses)
+        dreams.check(config, teacher)
+        if needs_teacher:
+            chain.check(config, materials, hardware)
+            if config.teacher.checkpoint is not None:
+                _check_checkpoint(config, config.teacher.checkpoint, materials)
+        plans.append(
+            Plan(
+                jobs=group,
+                hardware=hardware,
+                materials=materials,
+                needs_teacher=needs_teacher,
+                idle=idle,
+            )
+        )
+    return plans
+
+
+def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:
+    """A loss that remembers images one by one needs to meet the same ones again."""
+    remembering = [loss.name for loss in losses.values() if loss.uses_index]
+    if remembering and config.data.views.mixup > 0:
+        raise UserError(
+            f"data.views.mixup={config.data.views.mixup}: allowed is 0 with "
+            f"distill.losses.{remembering[0]}, which remembers images one by one"
+        )
+    if remembering and config.distill.generator is not None:
+        raise UserError(
+            f"distill.losses.{remembering[0]}: allowed is a loss that does not remember "
+            "images one by one with distill.generator, whose images are never seen "
+            "again; choose infonce, or distill=deep_inversion"
+        )
+
+
+def _check_objectives(job: Job, classes: int, *, needs_teacher: bool) -> None:
+    """An objective has to be something that this job's training will measure."""
+    missing = {}
+    if not needs_teacher:
+        missing = dict.fromkeys(("agreement", "fidelity_kl"), "a loss that has a teacher")
+    if job.is_baseline:
+        missing["delta_vs_baseline"] = "a loss, since this is the baseline itself"
+    if classes <= 5:
+        missing["top5_accuracy"] = f"more than 5 classes; here are {classes}"
+    for name in job.config.objectives:
+        if name in missing:
+            raise UserError(f"objective={name}: allowed with {missing[name]}")
+
+
+def _check_checkpoint(config: Config, file: str, materials: Materials) -> None:
+    """The file has to fit the first of those that teach."""
+    with torch.random.fork_rng(devices=[]):
+        model = create_model(
+            config.pair.teacher,
+            classes=materials.classes,
+            image_size=config.data.image_size,
+            key="pair.teacher",
+        )
+    load_weights(model, file, option="teacher.checkpoint")
+
+
+def refuse_idle_axes(plans: Sequence[Plan]) -> None:
+    """Let no sweep range over a number that changes nothing.
+
+    Raises:
+        UserError: temperature or alpha differs between cells of which none has a loss that
+            reads it.
+    """
+    for key in ("temperature", "alpha"):
+        ranging = [p for p in plans if len({getattr(j.config.distill, key) for j in p.jobs}) > 1]
+        if ranging and all(key in p.idle for p in ranging):
+            values = {getattr(job.config.distill, key) for job in ranging[0].jobs}
+            losses = ", ".join(ranging[0].config.distill.losses) or "no distillation"
+            raise UserError(
+                f"distill.{key}={','.join(f'{v:g}' for v in sorted(values))}: changes nothing "
+                f"with {losses}, so these cells would be equal; sweep something else"
+            )

@@ -1,0 +1,228 @@
+"""The networks that jobs share, each found or trained once: teachers, baselines, dreamt images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+
+from kdsweep import store
+from kdsweep.config import Config, DistillConfig
+from kdsweep.datafree import dreams
+from kdsweep.errors import TrainingError
+from kdsweep.run.job import Job, numbers
+from kdsweep.run.logbook import Logbook, Pruning, RunObserver
+from kdsweep.run.plan import Plan
+from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.run.workers import workers
+from kdsweep.teachers import chain, keys
+from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.stored import Found
+from kdsweep.terminal.progress import Progress
+from kdsweep.train.interfaces import Trained
+from kdsweep.train.population import Member
+
+log = logging.getLogger(__name__)
+
+
+class Networks:
+    """Finds what a plan's jobs share in the store, trains what is missing, and keeps it there."""
+
+    def __init__(self, plan: Plan, shelf: store.Store, book: Logbook) -> None:
+        self.plan = plan
+        self.shelf = shelf
+        self.book = book
+        self.broken: dict[str, TrainingError] = {}  # baselines that could not be trained, by key
+
+    def teacher(self) -> Found:
+        """The network that teaches, or an ensemble; all that taught it, trained or found."""
+        plan = self.plan
+        teaching = []
+        for links in chain.chains(plan.config, plan.materials, plan.hardware):
+            last: Found | None = None
+            for link in links:
+                last = self._link(link, last)
+            assert last is not None
+            teaching.append(last)
+        if len(teaching) == 1:
+            return teaching[0]
+        ensemble = chain.as_ensemble(self.shelf, teaching, plan.materials)
+        log.info("ensemble: %s", _describe(ensemble))
+        return ensemble
+
+    def _link(self, link: chain.Link, teacher: Found | None) -> Found:
+        """One network of a chain, taught by the one before it."""
+        plan = self.plan
+        with self.shelf.lock(link.kind, link.key):
+            found = teachers.find(self.shelf, link.kind, link.key)
+            given = link.kind == chain.TEACHER and link.config.teacher.checkpoint is not None
+            if found is None and given:
+                found = teachers.install_checkpoint(
+                    self.shelf, link.key, link.config, plan.materials, plan.hardware
+                )
+            if found is None:
+                found = self._train_link(link, teacher)
+            else:
+                found = self._timed(found, link.config)
+                self.book.mention(found, link.config, plan.materials)
+                log.info("%s: %s", link.kind, _describe(found))
+        teachers.refuse_untrained(found)
+        return found
+
+    def _train_link(self, link: chain.Link, teacher: Found | None) -> Found:
+        kind, key, config = link.kind, link.key, link.config
+        run = self.book.open_network(kind, key, config, self.plan.materials, link.seed)
+        role = "teacher" if kind == chain.TEACHER else "student"
+        group = Group(config=config, student=role, teacher=teacher)
+        member = Member(name=key, seed=link.seed, hyper=numbers(config))
+        results = self.train(f"{kind} {link.model.name}", group, [member], {key: run})
+        costs = self._costs(kind, config)
+        return self._keep(kind, key, results[key], run, config, costs)
+
+    def baselines(self) -> dict[str, Found]:
+        """The students trained alone that the jobs are compared with, by key."""
+        plan = self.plan
+        wanted = {self.baseline_key(job, s): (job, s) for job in plan.jobs for s in job.seeds}
+        found: dict[str, Found] = {}
+        with contextlib.ExitStack() as locks:
+            for key in sorted(wanted):  # one order for all processes: no deadlock
+                locks.enter_context(self.shelf.lock("baseline", key))
+            missing = {}
+            for key, (job, seed) in wanted.items():
+                there = teachers.find(self.shelf, "baseline", key)
+                if there is None:
+                    missing[key] = (job, seed)
+                else:
+                    found[key] = self._timed(there, _baseline_config(job.config))
+                    self.book.mention(found[key], _baseline_config(job.config), plan.materials)
+            if found:
+                log.info("baselines: %d found", len(found))
+            if missing:
+                found.update(self._train_baselines(missing))
+        return found
+
+    def baseline_key(self, job: Job, seed: int) -> str:
+        """Names the baseline of one seed of a job."""
+        return keys.baseline_key(job.config, self.plan.materials, self.plan.hardware, seed)
+
+    def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
+        plan = self.plan
+        config = _baseline_config(plan.config)
+        members = [
+            Member(name=key, seed=seed, hyper=numbers(_baseline_config(job.config)))
+            for key, (job, seed) in missing.items()
+        ]
+        runs = {
+            key: self.book.open_network(
+                "baseline", key, _baseline_config(job.config), plan.materials, seed
+            )
+            for key, (job, seed) in missing.items()
+        }
+        title = f"baseline {config.pair.student.name}"
+        results = self.train(title, Group(config=config), members, runs)
+        costs = self._costs("baseline", config)
+        kept = {}
+        for key in missing:
+            try:
+                kept[key] = self._keep("baseline", key, results[key], runs[key], config, costs)
+            except TrainingError as error:  # the others' jobs go on
+                self.broken[key] = error
+                self.book.close(runs[key], "failed", str(error))
+        return kept
+
+    def _keep(
+        self,
+        kind: str,
+        key: str,
+        trained: Trained,
+        run: str,
+        config: Config,
+        costs: dict[str, float],
+    ) -> Found:
+        if trained.status != "finished":
+            raise TrainingError(
+                f"the {kind} could not be trained: {trained.reason}; "
+                "lower train.optimizer.lr or check the data"
+            )
+        model = config.pair.teacher if kind == "teacher" else config.pair.student
+        found = teachers.keep(
+            self.shelf, kind, key, trained, self.plan.materials, model.name, costs
+        )
+        self.book.finish_network(run, found)
+        return found
+
+    def dreamt(self, teacher: Found | None) -> Path | None:
+        """The images that replace the real ones, found or made once."""
+        plan = self.plan
+        if plan.config.distill.inversion is None:
+            return None
+        assert teacher is not None
+        group = Group(config=plan.config, teacher=teacher)
+        with Progress("inversion", epochs=1, metric="") as progress:
+            return dreams.find_or_make(
+                self.shelf,
+                teacher,
+                lambda: load_teacher(group, plan.materials, plan.hardware),
+                plan.config,
+                plan.materials,
+                plan.hardware,
+                progress.step,
+            )
+
+    def train(
+        self,
+        title: str,
+        group: Group,
+        members: list[Member],
+        runs: dict[str, str],
+        pruning: Pruning | None = None,
+    ) -> dict[str, Trained]:
+        """Train the members as one population, in processes where the hardware wants them."""
+        metric = f"{self.plan.materials.judged.prefix}_accuracy"
+        many = f" x {len(members)}" if len(members) > 1 else ""
+        with Progress(
+            title + many,
+            epochs=group.config.train.epochs,
+            metric=metric,
+            members=len(members),
+        ) as progress:
+            observer = RunObserver(self.book.tracker, runs, progress, pruning)
+            processes = min(self.plan.hardware.workers, len(members))
+            if processes > 1:
+                return workers(self.plan.hardware.workers).train(group, members, observer)
+            return train_group(
+                group,
+                members,
+                observer,
+                on_fill=lambda n: progress.note(f"teacher reads {n} views"),
+            )
+
+    def _timed(self, found: Found, config: Config) -> Found:
+        """A stored network with its latency, where that is asked for and was not before."""
+        if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
+            return found
+        return dataclasses.replace(
+            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
+        )
+
+    def _costs(self, kind: str, config: Config) -> dict[str, float]:
+        """Parameters, size, FLOPs and, where asked for, latency of a network of this kind."""
+        plan = self.plan
+        role = "teacher" if kind == chain.TEACHER else "student"
+        with torch.random.fork_rng(devices=[]):
+            model = build_student(Group(config=config, student=role), plan.materials)
+        return teachers.costs_of(model, plan.materials, config, plan.hardware)
+
+
+def _baseline_config(config: Config) -> Config:
+    """The same training without a teacher."""
+    return dataclasses.replace(config, distill=DistillConfig(temperature=1.0, alpha=0.0))
+
+
+def _describe(found: Found) -> str:
+    prefix = "val" if found.meta["judged"] == "validation" else found.meta["judged"]
+    accuracy = found.metrics[f"{prefix}_accuracy"]
+    return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"

@@ -1,0 +1,1 @@
+"""Networks that exist before the students, and what they give for training images."""

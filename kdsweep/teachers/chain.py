@@ -1,0 +1,144 @@
+"""Teachers that are taught: chains of assistants, generations of one architecture, ensembles.
+
+Every network of a chain is found by the hash of all that made it, its own teacher's key included,
+or is trained once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kdsweep import store
+from kdsweep.config import Config, DistillConfig, ModelConfig, PairConfig
+from kdsweep.data.device import Materials
+from kdsweep.hardware.choose import Hardware
+from kdsweep.models import create_model
+from kdsweep.teachers import keys
+from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.keys import teacher_config
+from kdsweep.teachers.stored import LOGITS, Found, judged_metrics
+
+_ALONE = DistillConfig(temperature=1.0, alpha=0.0)
+TEACHER, ASSISTANT = "teacher", "assistant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A network that teaches: the chain's first alone, an assistant from the one before it.
+
+    Attributes:
+        kind: ``teacher``, which is ``config.pair.teacher``, trained on labels or the user's own;
+            or ``assistant``, which is ``config.pair.student``, taught by ``config.pair.teacher``.
+        key: what it is found by.
+        config: what it is trained with.
+        seed: its own.
+    """
+
+    kind: str
+    key: str
+    config: Config
+    seed: int
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network itself."""
+        pair = self.config.pair
+        return pair.teacher if self.kind == TEACHER else pair.student
+
+
+def chains(config: Config, materials: Materials, hardware: Hardware) -> list[list[Link]]:
+    """Who teaches: a chain for each teacher of an ensemble; the last link of each teaches.
+
+    Raises:
+        UserError: the user's checkpoint is not there.
+    """
+    first = config.teacher.seed
+    return [
+        _chain(_with_teacher(config, seed=seed, ensemble=1), materials, hardware)
+        for seed in range(first, first + config.teacher.ensemble)
+    ]
+
+
+def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Link]:
+    """Assistants follow Mirzadeh et al. 2020 (TAKD); generations Furlanello et al. 2018."""
+    pair, own = config.pair, config.teacher
+    models: list[ModelConfig] = [pair.teacher, *own.assistants]
+    if own.generations:
+        models = [pair.student] * own.generations
+    alone = _with_teacher(teacher_config(config), assistants=[], generations=0)
+    alone = dataclasses.replace(
+        alone, pair=PairConfig(teacher=models[0], student=pair.student), distill=_ALONE
+    )
+    key = keys.teacher_key(alone, materials, hardware)
+    links = [Link(kind=TEACHER, key=key, config=alone, seed=own.seed)]
+    for place, model in enumerate(models[1:], start=1):
+        taught = dataclasses.replace(
+            _with_teacher(alone, checkpoint=None, checkpoint_epoch=None),
+            pair=PairConfig(teacher=models[place - 1], student=model),
+            distill=DistillConfig(
+                temperature=own.assistant_temperature,
+                alpha=own.assistant_alpha,
+                losses={"hinton": {"weight": 1.0}},
+            ),
+        )
+        seed = own.seed + place  # another start than its teacher's, where both are of one kind
+        recipe = keys.recipe(taught, materials, hardware)
+        distill = dataclasses.asdict(taught.distill)
+        del distill["inversion"], distill["generator"]  # an assistant sees real images
+        key = store.digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
+        links.append(Link(kind=ASSISTANT, key=key, config=taught, seed=seed))
+    return links
+
+
+def _with_teacher(config: Config, **changes: Any) -> Config:
+    changed = dataclasses.replace(config.teacher, **changes)
+    return dataclasses.replace(config, teacher=changed)
+
+
+def check(config: Config, materials: Materials, hardware: Hardware) -> None:
+    """See that every network of every chain can be had.
+
+    Raises:
+        UserError: an unknown model, or a checkpoint that is not there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for link in chains(config, materials, hardware)[0]:
+            create_model(
+                link.model,
+                classes=materials.classes,
+                image_size=config.data.image_size,
+                key="pair.teacher" if link.kind == TEACHER else "teacher.assistants",
+            )
+
+
+def as_ensemble(shelf: store.Store, members: Sequence[Found], materials: Materials) -> Found:
+    """Several teachers as one: found by their keys, judged by the mean of their probabilities."""
+    from safetensors.torch import load_file, save_file
+
+    key = store.digest("ensemble", [member.key for member in members])
+    with shelf.lock("ensemble", key):
+        there = teachers.find(shelf, "ensemble", key)
+        if there is None:
+            said = [load_file(member.folder / LOGITS)["logits"] for member in members]
+            mean = torch.stack([one.softmax(-1) for one in said]).mean(0).log()
+            metas = [member.meta for member in members]
+            labels = materials.judged.labels.cpu()
+            meta = {
+                **metas[0],
+                "name": f"{len(members)} x {metas[0]['name']}",
+                "metrics": judged_metrics(mean, labels, materials.judged.prefix),
+                "per_class": teachers.per_class(mean, materials),
+                "costs": {k: sum(m["costs"][k] for m in metas) for k in metas[0]["costs"]},
+                "history": [],
+                "seconds": sum(m["seconds"] for m in metas),
+            }
+            with shelf.write("ensemble", key, meta) as folder:
+                save_file({"logits": mean.contiguous()}, folder / LOGITS)
+            there = teachers.find(shelf, "ensemble", key)
+            assert there is not None
+    return dataclasses.replace(there, members=tuple(members))

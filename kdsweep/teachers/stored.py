@@ -1,0 +1,259 @@
+"""Networks that are trained once and found ever after: teachers and baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdsweep import store
+from kdsweep.config import Config
+from kdsweep.data.device import Materials
+from kdsweep.errors import UserError
+from kdsweep.evaluate import (
+    agreement,
+    classification_metrics,
+    correct,
+    efficiency,
+    fidelity_kl,
+    pack_correctness,
+    per_class_accuracy,
+)
+from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_count, size_mib
+from kdsweep.hardware.choose import Hardware
+from kdsweep.models import create_model
+from kdsweep.models.weights import load_weights
+from kdsweep.train.evaluation import predict_alone
+from kdsweep.train.interfaces import Trained
+
+WEIGHTS = "model.safetensors"
+LOGITS = "logits.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stored network: where it is and what was measured of it."""
+
+    kind: str  # teacher, assistant, baseline or ensemble
+    key: str
+    folder: Path
+    meta: dict[str, Any]
+    found: bool  # already there, not trained now
+    members: tuple[Found, ...] = ()  # of an ensemble, which has no weights of its own
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file of parameters and buffers."""
+        return self.folder / WEIGHTS
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """On the judged images, after the last epoch; with its efficiency if it was timed."""
+        prefix = "val" if self.meta["judged"] == "validation" else self.meta["judged"]
+        measured = dict(self.meta["metrics"])
+        return with_efficiency(measured, self.meta["costs"], prefix)
+
+
+def find(shelf: store.Store, kind: str, key: str) -> Found | None:
+    """The stored network, if it is there whole."""
+    meta = shelf.find(kind, key)
+    if meta is None:
+        return None
+    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=True)
+
+
+def install_checkpoint(
+    shelf: store.Store, key: str, config: Config, materials: Materials, hardware: Hardware
+) -> Found:
+    """Store the user's checkpoint as a teacher, with its metrics on the judged images.
+
+    Raises:
+        UserError: the file does not fit the teacher's architecture or the classes.
+    """
+    model = create_model(
+        config.pair.teacher,
+        classes=materials.classes,
+        image_size=config.data.image_size,
+        key="pair.teacher",
+    )
+    assert config.teacher.checkpoint is not None
+    load_weights(model, config.teacher.checkpoint, option="teacher.checkpoint")
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model = model.to(device=hardware.device, dtype=hardware.dtype)
+    trained = Trained(
+        name=config.pair.teacher.name,
+        seed=config.teacher.seed,
+        status="finished",
+        state=state,
+        logits=predict_alone(model, materials.judged, hardware, config.evaluate.batch_size),
+    )
+    costs = costs_of(model.cpu().float(), materials, config, hardware)
+    return keep(shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs)
+
+
+def keep(
+    shelf: store.Store,
+    kind: str,
+    key: str,
+    trained: Trained,
+    materials: Materials,
+    name: str,
+    costs: dict[str, float],
+) -> Found:
+    """Store a trained network with its metrics and its logits on the judged images."""
+    from safetensors.torch import save_file
+
+    assert trained.logits is not None
+    labels = materials.judged.labels.cpu()
+    meta = {
+        "name": name,
+        "seed": trained.seed,
+        "epochs": len(trained.history),
+        "classes": materials.classes,
+        "judged": materials.judged.name,
+        "images": len(labels),
+        "metrics": judged_metrics(trained.logits, labels, materials.judged.prefix),
+        "per_class": per_class(trained.logits, materials),
+        "costs": costs,
+        "history": trained.history,
+        "seconds": trained.seconds,
+    }
+    with shelf.write(kind, key, meta) as folder:
+        save_file(trained.state, folder / WEIGHTS, metadata={"model": name})
+        save_file({"logits": trained.logits.contiguous()}, folder / LOGITS)
+    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=False)
+
+
+def replay(found: Found) -> Trained:
+    """A stored network as if it had just been trained."""
+    from safetensors.torch import load_file
+
+    return Trained(
+        name=found.key,
+        seed=int(found.meta["seed"]),
+        status="finished",
+        history=found.meta["history"],
+        state=load_file(found.weights),
+        logits=load_file(found.folder / LOGITS)["logits"],
+        seconds=found.meta["seconds"],
+    )
+
+
+def student_metrics(
+    trained: Trained, materials: Materials, teacher: Found | None, baseline: Found | None
+) -> dict[str, float]:
+    """A student's metrics, how far it follows its teacher, and its gain over its baseline.
+
+    ``delta_vs_baseline`` is in points of accuracy. Empty for a student that did not finish.
+    """
+    from safetensors.torch import load_file
+
+    if trained.logits is None:
+        return {}
+    prefix = materials.judged.prefix
+    measured = judged_metrics(trained.logits, materials.judged.labels.cpu(), prefix)
+    if baseline is not None:
+        own, other = measured[f"{prefix}_accuracy"], baseline.metrics[f"{prefix}_accuracy"]
+        measured["delta_vs_baseline"] = own - other
+    if teacher is not None:
+        taught = load_file(teacher.folder / LOGITS)["logits"]
+        mine = trained.logits[None]
+        measured[f"{prefix}_agreement"] = float(agreement(mine, taught)[0])
+        measured[f"{prefix}_fidelity_kl"] = float(fidelity_kl(mine, taught)[0])
+    return measured
+
+
+def open_test(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    materials: Materials,
+    config: Config,
+    hardware: Hardware,
+) -> dict[str, float]:
+    """Metrics of a trained network on the test images, under ``test_...``."""
+    own = model.state_dict()
+    model.load_state_dict({name: value for name, value in state.items() if name in own})
+    model = model.to(device=hardware.device, dtype=hardware.dtype)
+    logits = predict_alone(model, materials.test, hardware, config.evaluate.batch_size)
+    return judged_metrics(logits, materials.test.labels.cpu(), materials.test.prefix)
+
+
+def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
+    """Write a finished student's parameters, and which judged images it has right, bit by bit.
+
+    What learned beside it and is not part of it, such as a generator, has a file of its own.
+    """
+    from safetensors.torch import save_file
+
+    if trained.logits is None:
+        return
+    with store.writable(folder):
+        save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
+        for part, state in trained.beside.items():
+            save_file(state, folder / f"{part}-seed{trained.seed}.safetensors")
+        right = correct(trained.logits[None], materials.judged.labels.cpu())[0]
+        (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
+
+
+def costs_of(
+    model: nn.Module, materials: Materials, config: Config, hardware: Hardware
+) -> dict[str, float]:
+    """Parameters, size, operations an image; and latency, where the configuration asks for it."""
+    images = materials.judged.normalise(materials.judged.images[: config.train.batch_size])
+    images = images.to(torch.float32)
+    costs = {
+        "parameters": float(parameter_count(model)),
+        "size_mib": size_mib(model),
+        "flops_per_image": float(flops_per_image(model, images[:1].cpu())),
+    }
+    if config.times_networks:
+        costs.update(measure_latency(model.to(hardware.device), images).metrics())
+    return costs
+
+
+def judged_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
+    """Metrics of one network's logits [n, K], named for the images: val_accuracy, test_nll."""
+    measured = classification_metrics(logits[None], labels)
+    return {f"{prefix}_{name}": float(value[0]) for name, value in measured.items()}
+
+
+def with_efficiency(
+    measured: dict[str, float], costs: Mapping[str, float], prefix: str
+) -> dict[str, float]:
+    """Metrics with the efficiency among them, where the network has been timed."""
+    if "latency_ms_p50" not in costs or f"{prefix}_accuracy" not in measured:
+        return measured
+    return {**measured, "efficiency": efficiency(measured[f"{prefix}_accuracy"], costs)}
+
+
+def per_class(logits: Tensor | None, materials: Materials) -> dict[str, float]:
+    """Percent of each class's judged images that logits [n, K] have right."""
+    if logits is None:
+        return {}
+    measured = per_class_accuracy(logits[None], materials.judged.labels.cpu())[0]
+    return dict(zip(materials.dataset.classes, measured.tolist(), strict=True))
+
+
+def refuse_untrained(found: Found) -> None:
+    """Let no network teach that does not know its classes better than chance.
+
+    Raises:
+        UserError: its accuracy is within three standard errors of guessing.
+    """
+    prefix = "val" if found.meta["judged"] == "validation" else "test"
+    accuracy = found.metrics[f"{prefix}_accuracy"]
+    chance = 100 / found.meta["classes"]
+    images = found.meta["images"]
+    limit = chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / images)
+    if not accuracy > limit:
+        raise UserError(
+            f"the teacher {found.meta['name']} has {accuracy:.2f} % of {images} "
+            f"{found.meta['judged']} images right, no better than guessing ({chance:.2f} %): an "
+            "untrained teacher can't teach; raise teacher.epochs or give a trained "
+            "teacher.checkpoint"
+        )

@@ -1,0 +1,91 @@
+"""What is refused before anything is trained, and what becomes of a baseline that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from safetensors.torch import save_file
+
+from kdsweep.config import ModelConfig
+from kdsweep.config.paths import conf_dir
+from kdsweep.config.typed import typed
+from kdsweep.errors import TrainingError, UserError
+from kdsweep.models import create_model
+from kdsweep.run.batch import run_jobs
+from kdsweep.run.job import Job
+from kdsweep.run.plan import plan, refuse_idle_axes
+from kdsweep.sweep.plugins import register
+from tests.test_methods import QUICK
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _composing() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(conf_dir())):
+        yield
+
+
+def job(root: Path, *overrides: str) -> Job:
+    folder = root / f"job-{len(list(root.glob('job-*')))}"
+    folder.mkdir()
+    return Job(
+        config=typed(compose("config", [*QUICK, f"root={root}", *overrides])), folder=folder
+    )
+
+
+def test_a_temperature_may_be_idle_for_some_of_the_losses(tmp_path: Path) -> None:
+    idle = [job(tmp_path, "distill=attention", f"distill.temperature={t}") for t in (2, 3)]
+    read = [job(tmp_path, "distill=hinton", f"distill.temperature={t}") for t in (2, 3)]
+    refuse_idle_axes(plan([*idle, *read]))
+    with pytest.raises(
+        UserError, match=r"distill.temperature=2,3: changes nothing with attention"
+    ):
+        refuse_idle_axes(plan(idle))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ("distill=label_smoothing", "objective=agreement"),
+            "agreement: allowed with a loss that",
+        ),
+        (("distill=none", "objective=[accuracy,delta_vs_baseline]"), "delta_vs_baseline: allowed"),
+        (("distill=none", "objective=fidelity_kl"), "fidelity_kl: allowed with a loss that has"),
+    ],
+)
+def test_an_objective_that_will_not_be_measured(
+    tmp_path: Path, overrides: tuple[str, ...], line: str
+) -> None:
+    with pytest.raises(UserError, match=f"^objective={line}"):
+        plan([job(tmp_path, *overrides)])
+    plan([job(tmp_path, "distill=hinton", overrides[1])])
+
+
+def test_a_checkpoint_is_of_the_first_teacher_of_a_chain(tmp_path: Path) -> None:
+    first = create_model(ModelConfig(name="cifar_student"), classes=10, image_size=32)
+    save_file(first.state_dict(), tmp_path / "first.safetensors")
+    given = (
+        "distill=progressive", "pair.teacher={name: cifar_student, width: 1.0}",
+        f"teacher.checkpoint={tmp_path}/first.safetensors",
+    )  # fmt: skip
+    plan([job(tmp_path, *given, "teacher.assistants=[resnet8]")])
+    with pytest.raises(UserError, match=r"teacher.checkpoint=.*first.safetensors"):
+        plan([job(tmp_path, *given, "teacher.assistants=[resnet8]", "pair.teacher.width=0.5")])
+
+
+def test_a_baseline_that_diverges_fails_its_own_jobs_alone(tmp_path: Path) -> None:
+    jobs = [
+        job(tmp_path, "teacher.lr=1e-3", f"train.optimizer.lr={lr}") for lr in ("1e25", "1e-3")
+    ]
+    assert len(plan(jobs)) == 1
+    broken, sound = run_jobs(jobs)
+    assert isinstance(broken.error, TrainingError)
+    assert "the baseline could not be trained" in str(broken.error)
+    assert sound.error is None
+    assert sound.record["state"] == "complete"
+    again = run_jobs(jobs[1:])
+    assert again[0].error is None
