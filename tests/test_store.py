@@ -25,11 +25,11 @@ from kdsweep.errors import UserError
 from kdsweep.store import META, Store, digest, file_hash, write_json
 
 
-def write(shelf: Store, key: str = "key", text: str = "content", **meta: Any) -> Path:
-    with shelf.write("kind", key, meta) as folder:
+def write(store: Store, key: str = "key", text: str = "content", **meta: Any) -> Path:
+    with store.write("kind", key, meta) as folder:
         (folder / "a.txt").write_text(text)
         (folder / "b.bin").write_bytes(bytes(range(256)))
-    return shelf.folder("kind", key)
+    return store.folder("kind", key)
 
 
 def fork(run: Callable[..., None], *given: object) -> ForkProcess:
@@ -46,9 +46,9 @@ def others(folder: Path) -> list[str]:
 
 
 def test_what_is_written_is_found(tmp_path: Path) -> None:
-    shelf = Store(tmp_path)
-    assert shelf.find("kind", "key") is None
-    folder = write(shelf, accuracy=91.25, classes=["a", "b"])
+    store = Store(tmp_path)
+    assert store.find("kind", "key") is None
+    folder = write(store, accuracy=91.25, classes=["a", "b"])
     meta = Store(tmp_path).find("kind", "key")
     assert meta is not None
     assert (meta["accuracy"], meta["classes"]) == (91.25, ["a", "b"])
@@ -56,13 +56,13 @@ def test_what_is_written_is_found(tmp_path: Path) -> None:
     assert (folder / "a.txt").read_text() == "content"
     assert folder == tmp_path / "store" / "kind" / "key"
     assert others(folder.parent) == []
-    assert shelf.find("kind", "other") is None
+    assert store.find("kind", "other") is None
 
 
 @pytest.mark.parametrize("how", ["changed", "cut", "missing", "no meta", "half a meta", "garbage"])
 def test_what_is_damaged_is_not_found_and_made_anew(tmp_path: Path, how: str) -> None:
-    shelf = Store(tmp_path)
-    folder = write(shelf)
+    store = Store(tmp_path)
+    folder = write(store)
     file, meta = folder / "b.bin", folder / META
     if how == "changed":
         file.write_bytes(file.read_bytes()[::-1])
@@ -76,9 +76,9 @@ def test_what_is_damaged_is_not_found_and_made_anew(tmp_path: Path, how: str) ->
         os.truncate(meta, meta.stat().st_size // 2)
     else:
         meta.write_bytes(b"\xff\xfe\x80" * 20)
-    assert shelf.find("kind", "key") is None
-    write(shelf, text="new")
-    assert shelf.find("kind", "key") is not None
+    assert store.find("kind", "key") is None
+    write(store, text="new")
+    assert store.find("kind", "key") is not None
     assert (folder / "a.txt").read_text() == "new"
 
 
@@ -102,40 +102,40 @@ def _write_and_die(root: Path) -> None:
 
 
 def test_a_killed_writer_leaves_no_artefact_and_the_next_one_clears_up(tmp_path: Path) -> None:
-    shelf = Store(tmp_path)
-    write(shelf, key="key2")
+    store = Store(tmp_path)
+    write(store, key="key2")
     process = fork(_write_and_die, tmp_path)
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
-    assert shelf.find("kind", "key") is None
-    folder = shelf.folder("kind", "key")
+    assert store.find("kind", "key") is None
+    folder = store.folder("kind", "key")
     assert not folder.exists()
     assert len(others(folder.parent)) == 1
-    write(shelf, key="key2")  # another's rest is not its business
+    write(store, key="key2")  # another's rest is not its business
     assert len(others(folder.parent)) == 1
-    write(shelf)
+    write(store)
     assert others(folder.parent) == []
-    assert shelf.find("kind", "key") is not None
+    assert store.find("kind", "key") is not None
 
 
 def test_a_failed_writer_leaves_the_old_artefact(tmp_path: Path) -> None:
-    shelf = Store(tmp_path)
-    write(shelf, text="old")
-    with pytest.raises(ZeroDivisionError), shelf.write("kind", "key", {}):
+    store = Store(tmp_path)
+    write(store, text="old")
+    with pytest.raises(ZeroDivisionError), store.write("kind", "key", {}):
         _ = 1 / 0
-    assert shelf.find("kind", "key") is not None
-    write(shelf, text="new")
-    assert (shelf.folder("kind", "key") / "a.txt").read_text() == "new"
+    assert store.find("kind", "key") is not None
+    write(store, text="new")
+    assert (store.folder("kind", "key") / "a.txt").read_text() == "new"
 
 
 def _make_once(root: Path, made: Any) -> None:
-    shelf = Store(root)
-    with shelf.lock("kind", "key"):
-        if shelf.find("kind", "key") is None:
+    store = Store(root)
+    with store.lock("kind", "key"):
+        if store.find("kind", "key") is None:
             time.sleep(0.05)
             with made.get_lock():
                 made.value += 1
-            write(shelf)
+            write(store)
 
 
 def test_processes_that_want_the_same_make_it_once(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def _lock_and_die(root: Path) -> None:
 
 def test_a_lock_ends_with_its_owner_and_is_for_one_artefact(tmp_path: Path) -> None:
     fork(_lock_and_die, tmp_path).join(30)
-    shelf = Store(tmp_path)
-    with shelf.lock("kind", "key").acquire(timeout=1), shelf.lock("kind", "x").acquire(timeout=1):
+    store = Store(tmp_path)
+    with store.lock("kind", "key").acquire(timeout=1), store.lock("kind", "x").acquire(timeout=1):
         pass
 
 
@@ -253,10 +253,10 @@ def fill_disk(path: Path, *_: object) -> NoReturn:
 def test_a_full_disk_is_told_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Store(tmp_path)
+    store = Store(tmp_path)
     with (
         pytest.raises(UserError, match="No space left on device; free some space"),
-        shelf.write("kind", "key", {}) as folder,
+        store.write("kind", "key", {}) as folder,
     ):
         fill_disk(folder / "begun")
     assert list((tmp_path / "store" / "kind").iterdir()) == []

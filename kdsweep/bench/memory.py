@@ -10,7 +10,7 @@ from typing import Any
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
-from kdsweep.data.device import prepare_materials
+from kdsweep.data.device import load_device_dataset
 from kdsweep.hardware.choose import choose_hardware
 from kdsweep.run.job import numbers
 from kdsweep.run.population import Group, train_group
@@ -49,7 +49,7 @@ def _measure(config: Config, teacher: Found, count: int) -> float:
     hardware = choose_hardware(config.train)
     if hardware.device.type == "cpu":  # one process instead of one for each core
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, fuse="loop"))
-    prepare_materials(config, hardware)  # decoding takes more than training does
+    load_device_dataset(config, hardware)  # decoding takes more than training does
     machine.reset_peak(hardware.device)
     train_group(Group(config=config, teacher=teacher), grid_members(config, count), Clock())
     return machine.memory_gib(hardware.device)

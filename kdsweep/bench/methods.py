@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from kdsweep import store
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.bench.memory import alone
 from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware
 from kdsweep.run.job import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.store import Store, digest
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.stored import Found
@@ -65,13 +65,13 @@ def compare_methods(
 def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
     config = _config(name, images, root, steps)
     hardware = choose_hardware(config.train)
-    materials = prepare_materials(config, hardware)
-    teacher = _teacher(config, materials)
+    dataset = load_device_dataset(config, hardware)
+    teacher = _teacher(config, dataset)
     group = Group(config=config, teacher=teacher)
     if config.distill.inversion is not None:
         made = dreams.find_or_make(
-            store.Store(Path(root)), teacher, lambda: load_teacher(group, materials, hardware),
-            config, materials, hardware, lambda done, total: None,
+            Store(Path(root)), teacher, lambda: load_teacher(group, dataset, hardware),
+            config, dataset, hardware, lambda done, total: None,
         )  # fmt: skip
         group = dataclasses.replace(group, images=made)
     clock = Clock()
@@ -98,30 +98,28 @@ def _config(name: str, images: str, root: str, steps: int) -> Config:
         return typed(compose("config", overrides))
 
 
-def _teacher(config: Config, materials: Materials) -> Found:
+def _teacher(config: Config, dataset: DeviceDataset) -> Found:
     """Teachers with their initial parameters: for time, what they say does not matter."""
-    shelf = store.Store(Path(config.root))
-    drawn = [drawn_teacher(shelf, config, materials, i) for i in range(config.teacher.ensemble)]
+    store = Store(Path(config.root))
+    drawn = [drawn_teacher(store, config, dataset, i) for i in range(config.teacher.ensemble)]
     if len(drawn) == 1:
         return drawn[0]
     return dataclasses.replace(drawn[0], kind="ensemble", members=tuple(drawn))
 
 
-def drawn_teacher(
-    shelf: store.Store, config: Config, materials: Materials, seed: int = 0
-) -> Found:
+def drawn_teacher(store: Store, config: Config, dataset: DeviceDataset, seed: int = 0) -> Found:
     """A stored network of the kind that teaches, as it was initialised."""
     from safetensors.torch import save_file
 
-    key = store.digest("drawn", config.teaching, seed, materials.classes)
-    found = teachers.find(shelf, "bench", key)
+    key = digest("drawn", config.teaching, seed, dataset.classes)
+    found = teachers.find(store, "bench", key)
     if found is None:
         torch.manual_seed(seed)
-        model = build_student(Group(config=config, student="teacher"), materials)
+        model = build_student(Group(config=config, student="teacher"), dataset)
         meta = {"name": config.teaching.name, "seed": seed, "metrics": {}, "costs": {}}
-        with shelf.write("bench", key, meta) as folder:
+        with store.write("bench", key, meta) as folder:
             save_file(model.state_dict(), folder / teachers.WEIGHTS)
-        found = teachers.find(shelf, "bench", key)
+        found = teachers.find(store, "bench", key)
     assert found is not None
     return found
 

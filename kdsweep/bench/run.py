@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kdsweep import store
 from kdsweep.bench import machine, options
 from kdsweep.bench.clock import Clock
 from kdsweep.bench.memory import alone, grid_members, memory_by_members
@@ -17,11 +16,12 @@ from kdsweep.bench.options import Options
 from kdsweep.bench.plain import PlainLoop
 from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.run.job import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.run.workers import workers
+from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.stored import Found
@@ -50,7 +50,7 @@ def main(given: list[str]) -> None:
         result = compare_time(bench_config(asked, asked.steps * 128, val_fraction=0.002), asked)
     result["machine"] = machine.describe(choose_hardware(TrainConfig(fuse=asked.fuse)).device)
     text = table(result)
-    with store.writable(asked.out):
+    with writable(asked.out):
         asked.out.mkdir(parents=True, exist_ok=True)
         name = {"time": "bench"}.get(result["kind"], result["kind"])
         (asked.out / f"{name}.json").write_text(json.dumps(result, indent=1))
@@ -94,12 +94,12 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     steps = asked.steps
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=3))
     hardware = choose_hardware(config.train)
-    materials = prepare_materials(config, hardware)
-    teacher = drawn_teacher(store.Store(Path(config.root)), config, materials)
+    dataset = load_device_dataset(config, hardware)
+    teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
     plain = PlainLoop(
         config=config,
-        dataset=materials.dataset,
-        teacher=load_teacher(Group(config=config, teacher=teacher), materials, hardware),
+        dataset=dataset.host,
+        teacher=load_teacher(Group(config=config, teacher=teacher), dataset, hardware),
         device=hardware.device,
     )
     contenders: dict[str, tuple[Group, int, Hardware]] = {}
@@ -133,7 +133,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
         "seconds_per_student_step": seconds,
         "bank_seconds_per_image": bank,
         "peak_flops": peaks,
-        "student_step_flops": _step_flops(config, materials),
+        "student_step_flops": _step_flops(config, dataset),
         "memory_gib": memory,
     }
 
@@ -152,18 +152,18 @@ def _bank_seconds(config: Config, precision: str) -> float:
         train=dataclasses.replace(config.train, precision=precision, epochs=1),
     )
     hardware = choose_hardware(config.train)
-    materials = prepare_materials(config, hardware)
-    if len(materials.labels) > BANK_IMAGES:
+    dataset = load_device_dataset(config, hardware)
+    if len(dataset.labels) > BANK_IMAGES:
         limited = dataclasses.replace(config.data, train_limit=BANK_IMAGES)
         config = dataclasses.replace(config, data=limited)
-        materials = prepare_materials(config, hardware)
-    teacher = drawn_teacher(store.Store(Path(config.root)), config, materials)
+        dataset = load_device_dataset(config, hardware)
+    teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
     group = Group(config=config, teacher=teacher)
     _epoch_seconds(group, hardware)  # starts the workers
     shutil.rmtree(Path(config.root) / "store" / "bank", ignore_errors=True)
     cold = _epoch_seconds(group, hardware)
     warm = _epoch_seconds(group, hardware)
-    return max(cold - warm, 0.0) / len(materials.labels)
+    return max(cold - warm, 0.0) / len(dataset.labels)
 
 
 def _epoch_seconds(group: Group, hardware: Hardware) -> float:
@@ -179,11 +179,11 @@ def _epoch_seconds(group: Group, hardware: Hardware) -> float:
     return time.perf_counter() - started
 
 
-def _step_flops(config: Config, materials: Materials) -> float:
+def _step_flops(config: Config, dataset: DeviceDataset) -> float:
     from kdsweep.evaluate.cost import flops_per_image
 
-    model = build_student(Group(config=config), materials)
-    images = materials.judged.normalise(materials.judged.images[:1].cpu()).float()
+    model = build_student(Group(config=config), dataset)
+    images = dataset.evaluation.normalise(dataset.evaluation.images[:1].cpu()).float()
     return 3.0 * flops_per_image(model, images) * config.train.batch_size
 
 
@@ -191,9 +191,9 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     """Validation accuracy of both loops with the same seeds, teacher and protocol."""
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
     hardware = choose_hardware(config.train)
-    materials = prepare_materials(config, hardware)
-    shelf = store.Store(Path(config.root))
-    teacher = _trained_teacher(config, materials, hardware, shelf)
+    dataset = load_device_dataset(config, hardware)
+    store = Store(Path(config.root))
+    teacher = _trained_teacher(config, dataset, hardware, store)
     group = Group(config=config, teacher=teacher)
     members = [Member(name=str(s), seed=s, hyper=numbers(config)) for s in seeds]
     if hardware.workers > 1 and len(members) > 1:
@@ -201,37 +201,35 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     else:
         trained = train_group(group, members, Clock())
     ours = [trained[str(s)].history[-1]["val_accuracy"] for s in seeds]
-    network = load_teacher(group, materials, hardware)
-    images = materials.judged.normalise(materials.judged.images.cpu()).float()
+    network = load_teacher(group, dataset, hardware)
+    images = dataset.evaluation.normalise(dataset.evaluation.images.cpu()).float()
     theirs = []
     for seed in seeds:
         loop = PlainLoop(
-            config=config, dataset=materials.dataset, teacher=network,
+            config=config, dataset=dataset.host, teacher=network,
             device=hardware.device, seed=seed,
         )  # fmt: skip
         for _ in range(epochs):
             loop.epoch()
-        theirs.append(loop.accuracy(images, materials.judged.labels.cpu()))
+        theirs.append(loop.accuracy(images, dataset.evaluation.labels.cpu()))
     return {
         "kind": "accuracy", "epochs": epochs, "seeds": seeds, "plain": theirs, "kdsweep": ours,
         "teacher": teacher.metrics["val_accuracy"], "images": config.data.root,
-        "train_images": len(materials.labels), "judged_images": len(materials.judged.labels),
+        "train_images": len(dataset.labels), "evaluation_images": len(dataset.evaluation.labels),
     }  # fmt: skip
 
 
 def _trained_teacher(
-    config: Config, materials: Materials, hardware: Hardware, shelf: store.Store
+    config: Config, dataset: DeviceDataset, hardware: Hardware, store: Store
 ) -> Found:
-    key = keys.teacher_key(config, materials, hardware)
-    found = teachers.find(shelf, "teacher", key)
+    key = keys.teacher_key(config, dataset, hardware)
+    found = teachers.find(store, "teacher", key)
     if found is not None:
         return found
     alone = dataclasses.replace(config, distill=DistillConfig(temperature=1.0, alpha=0.0))
     group = Group(config=alone, student="teacher")
     member = Member(name=key, seed=config.teacher.seed, hyper=numbers(alone))
     trained = train_group(group, [member], Clock())[key]
-    model = build_student(group, materials)
-    costs = teachers.costs_of(model, materials, config, hardware)
-    return teachers.keep(
-        shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs
-    )
+    model = build_student(group, dataset)
+    costs = teachers.costs_of(model, dataset, config, hardware)
+    return teachers.keep(store, "teacher", key, trained, dataset, config.pair.teacher.name, costs)

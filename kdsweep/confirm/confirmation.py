@@ -14,7 +14,6 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from kdsweep import store
 from kdsweep.config import Config
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError, UserError
@@ -22,6 +21,7 @@ from kdsweep.results.judgement import paired_scores, with_verdicts
 from kdsweep.results.record import RECORD
 from kdsweep.results.summary import summarise
 from kdsweep.run.job import Job
+from kdsweep.store import writable, write_json
 from kdsweep.sweep.opening import load_study
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def confirm_study(
     ]
     records = _train(jobs)
     verdict = _judge(selection, records)
-    store.write_json(folder / f"verdict-{selection['round']}.json", verdict)
-    store.write_json(folder / "verdict.json", verdict)
+    write_json(folder / f"verdict-{selection['round']}.json", verdict)
+    write_json(folder / "verdict.json", verdict)
     print(f"\nVerdict: {folder / 'verdict.json'}")
 
 
@@ -76,7 +76,7 @@ def _selection(
         "seeds": seeds,
         "finalists": _best(study, root, top),
     }
-    store.write_json(folder / "selection.json", selection)
+    write_json(folder / "selection.json", selection)
     return selection
 
 
@@ -111,7 +111,7 @@ def _best(study: optuna.Study, root: Path, top: int) -> list[dict[str, Any]]:
             raise UserError(
                 f"study={study.study_name}: {path} is gone; root= names the folder that holds it"
             )
-        if record["judged"] != "validation":
+        if record["split"] != "validation":
             raise UserError(
                 f"study={study.study_name}: its cells were read on test "
                 "(evaluate.protocol=published), so there is nothing left to confirm on"
@@ -172,7 +172,7 @@ def _moved(path: str | None, old: Path, new: Path) -> str | None:
 def _train(jobs: list[Job]) -> list[dict[str, Any]]:
     """The jobs' records; those that an earlier command did not complete are trained."""
     from kdsweep.run.batch import run_jobs
-    from kdsweep.run.logbook import opened, tracker_of
+    from kdsweep.run.logger import opened, tracker_of
     from kdsweep.run.records import COMPLETE
 
     done = [_read(job.folder / RECORD) for job in jobs]
@@ -182,7 +182,7 @@ def _train(jobs: list[Job]) -> list[dict[str, Any]]:
         if record is None or record["state"] != COMPLETE
     ]
     for job in missing:
-        with store.writable(job.folder):
+        with writable(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
     for job, outcome in zip(missing, run_jobs(missing) if missing else [], strict=True):
         if outcome.error is not None:
@@ -253,5 +253,5 @@ def _as_test(record: dict[str, Any]) -> dict[str, Any]:
             theirs = {"test_accuracy": metrics["test_baseline_accuracy"]}
             baseline = {**baseline, "metrics": theirs}
         seeds[seed] = {**kept, "baseline": baseline}
-    return {**record, "judged": "test", "objectives": ["test_accuracy"], "seeds": seeds,
+    return {**record, "split": "test", "objectives": ["test_accuracy"], "seeds": seeds,
             "teacher": None}  # fmt: skip

@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kdsweep import store
 from kdsweep.config import Config, DataConfig
 from kdsweep.data import Dataset, Split, Views, load_dataset, normalise
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.store import digest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class EvaluationImages:
     """The images that a population is judged on after each epoch, on the device."""
 
     name: str  # validation or test
@@ -42,14 +42,14 @@ class Normalise(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Materials:
+class DeviceDataset:
     """One dataset made ready for one device."""
 
-    dataset: Dataset
+    host: Dataset
     digest: str  # of the pixels, the split and the views
     labels: Tensor  # of the training images, int64 [n], on the device
-    judged: Judged  # what runs are judged on: validation, or test in the published protocol
-    test: Judged
+    evaluation: EvaluationImages  # validation; test in the published protocol
+    test: EvaluationImages
     make_views: Callable[[], Views]
 
     @cached_property
@@ -60,25 +60,25 @@ class Materials:
     @property
     def classes(self) -> int:
         """K."""
-        return len(self.dataset.classes)
+        return len(self.host.classes)
 
 
-def prepare_materials(config: Config, hardware: Hardware) -> Materials:
+def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
     """Load the dataset once per process and put it on the device.
 
     Raises:
         UserError: the dataset can't be had as it was asked for.
     """
-    key = (store.digest(config.root, config.data, config.evaluate.protocol), hardware)
+    key = (digest(config.root, config.data, config.evaluate.protocol), hardware)
     if key not in _prepared:
         _prepared[key] = _prepare(config, hardware)
     return _prepared[key]
 
 
-_prepared: dict[tuple[str, Hardware], Materials] = {}
+_prepared: dict[tuple[str, Hardware], DeviceDataset] = {}
 
 
-def _prepare(config: Config, hardware: Hardware) -> Materials:
+def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
     data = config.data
     dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
     if len(dataset.classes) < 2:
@@ -91,12 +91,12 @@ def _prepare(config: Config, hardware: Hardware) -> Materials:
             f"data.val_fraction={data.val_fraction}: leaves no validation image of "
             f"{len(dataset.train.labels)}; raise it, or use more images"
         )
-    test = _judged("test", dataset.test, data, hardware)
-    return Materials(
-        dataset=dataset,
-        digest=store.digest(dataset.digest, data.views, data.mean, data.std),
+    test = _evaluation("test", dataset.test, data, hardware)
+    return DeviceDataset(
+        host=dataset,
+        digest=digest(dataset.digest, data.views, data.mean, data.std),
         labels=dataset.train.labels.to(hardware.device),
-        judged=test if published else _judged("validation", dataset.val, data, hardware),
+        evaluation=test if published else _evaluation("validation", dataset.val, data, hardware),
         test=test,
         make_views=partial(views_of, dataset.train, data, hardware),
     )
@@ -113,8 +113,8 @@ def views_of(split: Split, data: DataConfig, hardware: Hardware) -> Views:
     )
 
 
-def _judged(name: str, split: Split, data: DataConfig, hardware: Hardware) -> Judged:
-    return Judged(
+def _evaluation(name: str, split: Split, data: DataConfig, hardware: Hardware) -> EvaluationImages:
+    return EvaluationImages(
         name=name,
         images=torch.as_tensor(split.images).to(hardware.device),
         labels=split.labels.to(hardware.device),

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kdsweep import store
 from kdsweep.config import Config, DataConfig
 from kdsweep.data import Split
-from kdsweep.data.device import Materials, views_of
+from kdsweep.data.device import DeviceDataset, views_of
 from kdsweep.datafree.deep_inversion import Predict, draw_labels, dream, normalised_layers
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.store import Store, digest
 from kdsweep.teachers.stored import Found
 
 log = logging.getLogger(__name__)
@@ -42,48 +42,48 @@ def check(config: Config, teacher: nn.Module) -> None:
 
 
 def find_or_make(
-    shelf: store.Store,
+    store: Store,
     teacher: Found,
     load: Callable[[], nn.Module],
     config: Config,
-    materials: Materials,
+    dataset: DeviceDataset,
     hardware: Hardware,
     step: Callable[[int, int], None],
 ) -> Path:
     """The folder of the images that ``config`` asks for.
 
     Args:
-        shelf: where they are kept.
+        store: where they are kept.
         teacher: whom they are dreamt of.
         load: reads its network, in evaluation mode, on the device.
         config: with ``distill.inversion``.
-        materials: for the classes; no image is read.
+        dataset: for the classes; no image is read.
         hardware: how to execute.
         step: hears how many of all iterations are done.
     """
     inversion = config.distill.inversion
     assert inversion is not None
-    key = store.digest(
-        VERSION, teacher.key, inversion, materials.dataset.classes, config.data.image_size,
+    key = digest(
+        VERSION, teacher.key, inversion, dataset.host.classes, config.data.image_size,
         config.data.mean, config.data.std, hardware.device.type, hardware.bf16,
         str(hardware.dtype),
     )  # fmt: skip
-    folder = shelf.folder(KIND, key)
-    with shelf.lock(KIND, key):
-        if shelf.find(KIND, key) is not None:
+    folder = store.folder(KIND, key)
+    with store.lock(KIND, key):
+        if store.find(KIND, key) is not None:
             log.info("inversion: %d images found", inversion.images)
             return folder
-        _make(shelf, key, teacher, load(), config, materials, hardware, step)
+        _make(store, key, teacher, load(), config, dataset, hardware, step)
     return folder
 
 
 def _make(
-    shelf: store.Store,
+    store: Store,
     key: str,
     teacher: Found,
     model: nn.Module,
     config: Config,
-    materials: Materials,
+    dataset: DeviceDataset,
     hardware: Hardware,
     step: Callable[[int, int], None],
 ) -> None:
@@ -92,7 +92,7 @@ def _make(
     inversion, started = config.distill.inversion, time.perf_counter()
     assert inversion is not None
     predict = _predictor(model, hardware)
-    labels = draw_labels(inversion, materials.classes, hardware.device)
+    labels = draw_labels(inversion, dataset.classes, hardware.device)
     mean, std = (
         torch.tensor(values, dtype=torch.float64, device=hardware.device)[:, None, None]
         for values in (config.data.mean, config.data.std)
@@ -115,7 +115,7 @@ def _make(
         pixels = _to_pixels(images, mean, std)
         parts.append(pixels.cpu())
         with torch.no_grad():
-            seen = materials.judged.normalise(pixels)
+            seen = dataset.evaluation.normalise(pixels)
             right += int((predict(seen).argmax(-1) == own).sum())
     share = 100 * right / inversion.images
     meta = {
@@ -125,7 +125,7 @@ def _make(
         "recognised": share,  # % of the images that the teacher takes for their target
         "seconds": time.perf_counter() - started,
     }
-    with shelf.write(KIND, key, meta) as folder:
+    with store.write(KIND, key, meta) as folder:
         save_file({"images": torch.cat(parts), "labels": labels.cpu()}, folder / IMAGES)
     log.info("inversion: %d images made, the teacher knows %.2f %%", inversion.images, share)
 
@@ -152,13 +152,13 @@ def load(folder: Path) -> Split:
 
 
 def instead_of_real(
-    materials: Materials, folder: Path, data: DataConfig, hardware: Hardware
-) -> Materials:
-    """The same materials with the dreamt images to train on; they are judged as ever."""
+    dataset: DeviceDataset, folder: Path, data: DataConfig, hardware: Hardware
+) -> DeviceDataset:
+    """The same dataset with the dreamt images to train on; they are judged as ever."""
     split = load(folder)
     return dataclasses.replace(
-        materials,
-        digest=store.digest(KIND, folder.name, data.views, data.mean, data.std),
+        dataset,
+        digest=digest(KIND, folder.name, data.views, data.mean, data.std),
         labels=split.labels.to(hardware.device),
         make_views=partial(views_of, split, data, hardware),
     )

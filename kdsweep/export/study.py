@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kdsweep import store
 from kdsweep.errors import UserError
 from kdsweep.results.record import RECORD
+from kdsweep.store import writable
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.opening import load_study
 
@@ -30,7 +30,7 @@ def export_study(name: str, storage: str, *, root: Path, out: Path) -> list[tupl
     study = load_study(name, storage)
     frame = trials_frame(study)
     written: list[tuple[Path, str]] = []
-    with store.writable(out):
+    with writable(out):
         out.mkdir(parents=True, exist_ok=True)
         for kind in ("csv", "parquet", "json"):
             path = out / f"trials.{kind}"

@@ -55,7 +55,7 @@ def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
     return Sweep(
         study=study,
         dataset=dataset_name(first),
-        split=first["judged"],
+        split=first["split"],
         objective=objective,
         unit=unit_of(objective),
         maximize=_more_is_better(first),

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdsweep import store
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
 from kdsweep.results.record import RECORD
 from kdsweep.run.job import Job, Outcome, numbers, why_apart
-from kdsweep.run.logbook import Logbook, Pruning, tracker_of
+from kdsweep.run.logger import Pruning, RunLogger, tracker_of
 from kdsweep.run.plan import Plan, plan
 from kdsweep.run.population import Group, build_student
 from kdsweep.run.records import Student, make_record
 from kdsweep.run.shared import Networks
 from kdsweep.run.workers import stop_workers
+from kdsweep.store import Store, write_json
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
@@ -50,8 +50,8 @@ def run_jobs(jobs: Sequence[Job], *, create_pruning: CreatePruning | None = None
         apart = why_apart([each.jobs for each in plans])
         log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
     for each in plans:
-        book = Logbook(tracker, config, each.hardware.describe())
-        runner = Runner(each, store.Store(Path(config.root)), book, create_pruning)
+        logger = RunLogger(tracker, config, each.hardware.describe())
+        runner = Runner(each, Store(Path(config.root)), logger, create_pruning)
         outcomes.update(runner.run())
     return [outcomes[job.folder] for job in jobs]
 
@@ -60,16 +60,16 @@ class Runner:
     """Takes one plan through teacher, baselines, students and records."""
 
     def __init__(
-        self, plan: Plan, shelf: store.Store, book: Logbook, create_pruning: CreatePruning | None
+        self, plan: Plan, store: Store, logger: RunLogger, create_pruning: CreatePruning | None
     ) -> None:
         self.plan = plan
         self.create_pruning = create_pruning
-        self.book = book
-        self.networks = Networks(plan, shelf, book)
+        self.logger = logger
+        self.networks = Networks(plan, store, logger)
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
-        self.book.start(self.plan.config)
+        self.logger.start(self.plan.config)
         try:
             teacher = self.networks.teacher() if self.plan.needs_teacher else None
             baselines = self.networks.baselines()
@@ -81,16 +81,16 @@ class Runner:
             return outcomes
         except KeyboardInterrupt:
             stop_workers()
-            self.book.close_all("killed", "interrupted")
+            self.logger.close_all("killed", "interrupted")
             raise
         except UserError as error:  # every other batch would meet it too
-            self.book.close_all("failed", str(error))
+            self.logger.close_all("failed", str(error))
             raise
         except KdsweepError as error:
-            self.book.close_all("failed", str(error))
+            self.logger.close_all("failed", str(error))
             return {job.folder: Outcome(error=error) for job in self.plan.jobs}
         except Exception as error:
-            self.book.close_all("failed", f"{type(error).__name__}: {error}")
+            self.logger.close_all("failed", f"{type(error).__name__}: {error}")
             log.debug("training failed", exc_info=True)
             raise
 
@@ -102,13 +102,13 @@ class Runner:
             errors = [e for key, e in self.networks.broken.items() if key in keys]
             if errors:
                 outcomes[job.folder] = Outcome(error=errors[0])
-                for run in reversed(self.book.open_job(job, self.plan.materials).values()):
-                    self.book.close(run, "failed", str(errors[0]))
+                for run in reversed(self.logger.open_job(job, self.plan.dataset).values()):
+                    self.logger.close(run, "failed", str(errors[0]))
         return outcomes
 
     def _students(self, teacher: Found | None, baselines: dict[str, Found]) -> dict[Path, Outcome]:
         plan = self.plan
-        runs = {job.folder: self.book.open_job(job, plan.materials) for job in plan.jobs}
+        runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in plan.jobs}
         if plan.jobs[0].is_baseline:
             results = {}
         else:
@@ -135,7 +135,7 @@ class Runner:
         wanted = config.pruner.name != "none" and config.study is not None
         if self.create_pruning is None or not wanted or config.trial is None:
             return None
-        metric = f"{self.plan.materials.judged.prefix}_{config.objectives[0]}"
+        metric = f"{self.plan.dataset.evaluation.prefix}_{config.objectives[0]}"
         return self.create_pruning(self.plan.jobs, metric)
 
     def _conclude(
@@ -148,51 +148,51 @@ class Runner:
         costs: dict[str, float],
     ) -> Outcome:
         students = []
-        prefix = self.plan.materials.judged.prefix
+        prefix = self.plan.dataset.evaluation.prefix
         for seed in job.seeds:
             baseline = baselines.get(self.networks.baseline_key(job, seed))
             if job.is_baseline:
                 assert baseline is not None
                 trained, metrics = teachers.replay(baseline), baseline.metrics
-                self.book.tracker.log_history(runs[seed], trained.history)
+                self.logger.tracker.log_history(runs[seed], trained.history)
             else:
                 trained = results[job.member(seed)]
-                metrics = teachers.student_metrics(trained, self.plan.materials, teacher, baseline)
+                metrics = teachers.student_metrics(trained, self.plan.dataset, teacher, baseline)
             metrics = {**metrics, **trained.counts, **self._test_metrics(trained, baseline)}
             students.append(
                 Student(
                     trained=trained,
                     metrics=teachers.with_efficiency(metrics, costs, prefix),
-                    per_class=teachers.per_class(trained.logits, self.plan.materials),
+                    per_class=teachers.per_class(trained.logits, self.plan.dataset),
                     run_id=runs[seed],
                     baseline=baseline,
                 )
             )
-            teachers.save_student(job.folder, trained, self.plan.materials)
+            teachers.save_student(job.folder, trained, self.plan.dataset)
         record = make_record(
             job,
             students,
-            judged=self.plan.materials.judged.name,
+            split=self.plan.dataset.evaluation.name,
             teacher=teacher,
             costs=costs if teacher is None else costs | compression(teacher.meta["costs"], costs),
             run_id=runs[None],
         )
-        store.write_json(job.folder / RECORD, record)
-        self.book.finish_job(job, record, runs)
+        write_json(job.folder / RECORD, record)
+        self.logger.finish_job(job, record, runs)
         if record["state"] == "failed":
             return Outcome(record=record, error=TrainingError(record["reason"]))
         return Outcome(record=record)
 
     def _test_metrics(self, trained: Trained, baseline: Found | None) -> dict[str, float]:
         """Where test is to be opened: the student's metrics there, and its gain in points."""
-        config, materials = self.plan.config, self.plan.materials
-        if not config.evaluate.test or materials.judged.name == "test" or not trained.state:
+        config, dataset = self.plan.config, self.plan.dataset
+        if not config.evaluate.test or dataset.evaluation.name == "test" or not trained.state:
             return {}
 
         def measure(state: dict[str, Tensor]) -> dict[str, float]:
             with torch.random.fork_rng(devices=[]):
-                model = build_student(Group(config=config), materials)
-            return teachers.open_test(model, state, materials, config, self.plan.hardware)
+                model = build_student(Group(config=config), dataset)
+            return teachers.open_test(model, state, dataset, config, self.plan.hardware)
 
         metrics = measure(trained.state)
         if baseline is not None:

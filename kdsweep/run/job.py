@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsweep import store
 from kdsweep.config import Config
 from kdsweep.errors import KdsweepError
+from kdsweep.store import digest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -104,7 +104,7 @@ def group_key(config: Config) -> str:
     for loss, options in plain["distill"]["losses"].items():
         for name, value in options.items():
             options[name] = "a number" if is_number(loss, name, value) else value
-    return store.digest(plain)
+    return digest(plain)
 
 
 def needs_teacher(config: Config) -> bool:

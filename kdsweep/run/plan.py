@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from kdsweep.config import Config
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
@@ -26,7 +26,7 @@ class Plan:
 
     jobs: list[Job]
     hardware: Hardware
-    materials: Materials
+    dataset: DeviceDataset
     needs_teacher: bool
     idle: frozenset[str]  # of temperature and alpha, those that none of the losses reads
 
@@ -46,10 +46,10 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
     for group in group_jobs(jobs):
         config = group[0].config
         hardware = choose_hardware(config.train)
-        materials = prepare_materials(config, hardware)
+        dataset = load_device_dataset(config, hardware)
         with torch.random.fork_rng(devices=[]):
-            student = build_student(Group(config=config), materials)
-            teacher = build_student(Group(config=config, student="teacher"), materials)
+            student = build_student(Group(config=config), dataset)
+            teacher = build_student(Group(config=config, student="teacher"), dataset)
         needs_teacher, idle = False, frozenset[str]()
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)
@@ -57,18 +57,18 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             needs_teacher = config.distill.without_images is not None or any(
                 loss.needs_teacher for loss in losses.values()
             )
-            _check_objectives(job, materials.classes, needs_teacher=needs_teacher)
+            _check_objectives(job, dataset.classes, needs_teacher=needs_teacher)
             idle = idle_numbers(losses)
         dreams.check(config, teacher)
         if needs_teacher:
-            chain.check(config, materials, hardware)
+            chain.check(config, dataset, hardware)
             if config.teacher.checkpoint is not None:
-                _check_checkpoint(config, config.teacher.checkpoint, materials)
+                _check_checkpoint(config, config.teacher.checkpoint, dataset)
         plans.append(
             Plan(
                 jobs=group,
                 hardware=hardware,
-                materials=materials,
+                dataset=dataset,
                 needs_teacher=needs_teacher,
                 idle=idle,
             )
@@ -106,12 +106,12 @@ def _check_objectives(job: Job, classes: int, *, needs_teacher: bool) -> None:
             raise UserError(f"objective={name}: allowed with {missing[name]}")
 
 
-def _check_checkpoint(config: Config, file: str, materials: Materials) -> None:
+def _check_checkpoint(config: Config, file: str, dataset: DeviceDataset) -> None:
     """The file has to fit the first of those that teach."""
     with torch.random.fork_rng(devices=[]):
         model = create_model(
             config.pair.teacher,
-            classes=materials.classes,
+            classes=dataset.classes,
             image_size=config.data.image_size,
             key="pair.teacher",
         )

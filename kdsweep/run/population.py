@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kdsweep import store
 from kdsweep.config import Config
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
 from kdsweep.errors import UserError
@@ -22,6 +21,7 @@ from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.losses import Loss, create_losses, hyperparameters
 from kdsweep.losses.ensemble import refuse_features
 from kdsweep.models import ImageClassifier, create_model
+from kdsweep.store import file_hash
 from kdsweep.teachers.ensemble import EnsembleOutputs
 from kdsweep.teachers.outputs import LiveTeacher, LogitBank
 from kdsweep.teachers.stored import Found
@@ -58,12 +58,12 @@ def train_group(
     """
     config = group.config
     hardware = choose_hardware(config.train)
-    materials = prepare_materials(config, hardware)
+    dataset = load_device_dataset(config, hardware)
     if group.images is not None:
-        materials = dreams.instead_of_real(materials, group.images, config.data, hardware)
-    teachers = [] if group.teacher is None else load_teachers(group, materials, hardware)
+        dataset = dreams.instead_of_real(dataset, group.images, config.data, hardware)
+    teachers = [] if group.teacher is None else load_teachers(group, dataset, hardware)
     teacher = teachers[0] if teachers else None
-    build = partial(build_student, group, materials)
+    build = partial(build_student, group, dataset)
     with torch.random.fork_rng(devices=[]):
         losses = losses_of(group, build(), teacher)
     defaults = hyperparameters(losses)
@@ -81,19 +81,19 @@ def train_group(
         device=hardware.device,
         dtype=hardware.dtype,
     )
-    criterion = Total(losses, materials.labels, config)
-    made = _generators(group, teacher, materials, hardware)
+    criterion = Total(losses, dataset.labels, config)
+    made = _generators(group, teacher, dataset, hardware)
     own = {}
     adapters = [p[0] for k, p in population.params.items() if not k.startswith(MODEL)]
     if adapters:
         own["adapter_parameters"] = _count(adapters)
     results = train(
         population,
-        views=materials.views if made is None else made,
-        labels=materials.labels,
-        judged=materials.judged,
+        views=dataset.views if made is None else made,
+        labels=dataset.labels,
+        evaluation=dataset.evaluation,
         criterion=criterion,
-        teacher=_teacher_outputs(group, teachers, losses, materials, hardware, on_fill),
+        teacher=_teacher_outputs(group, teachers, losses, dataset, hardware, on_fill),
         config=config.train,
         schedule=config.schedule,
         hardware=hardware,
@@ -121,7 +121,7 @@ def _count(parameters: Iterable[Tensor]) -> float:
 
 
 def _generators(
-    group: Group, teacher: nn.Module | None, materials: Materials, hardware: Hardware
+    group: Group, teacher: nn.Module | None, dataset: DeviceDataset, hardware: Hardware
 ) -> Generators | None:
     """What makes the students' images, where that is wanted: no real image is then read."""
     config = group.config
@@ -134,7 +134,7 @@ def _generators(
         teacher,
         hardware,
         image_size=config.data.image_size,
-        count=len(materials.labels) if steps is None else steps * config.train.batch_size,
+        count=len(dataset.labels) if steps is None else steps * config.train.batch_size,
         clip_norm=config.train.clip_norm,
     )
 
@@ -147,15 +147,13 @@ def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
     return 1 if alone else None
 
 
-def build_student(group: Group, materials: Materials) -> ImageClassifier:
+def build_student(group: Group, dataset: DeviceDataset) -> ImageClassifier:
     """A freshly initialised network of the kind that this group trains."""
     config = group.config
     model, key = config.pair.student, "pair.student"
     if group.student == "teacher":
         model, key = config.teaching, config.teaching_key
-    return create_model(
-        model, classes=materials.classes, image_size=config.data.image_size, key=key
-    )
+    return create_model(model, classes=dataset.classes, image_size=config.data.image_size, key=key)
 
 
 def idle_numbers(losses: Mapping[str, Loss]) -> frozenset[str]:
@@ -189,26 +187,26 @@ def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> di
     return losses
 
 
-def load_teachers(group: Group, materials: Materials, hardware: Hardware) -> list[nn.Module]:
+def load_teachers(group: Group, dataset: DeviceDataset, hardware: Hardware) -> list[nn.Module]:
     """The teachers' networks: one, or every member of an ensemble."""
     assert group.teacher is not None
     found = group.teacher.members or (group.teacher,)
-    return [_load_teacher(group, one, materials, hardware) for one in found]
+    return [_load_teacher(group, one, dataset, hardware) for one in found]
 
 
-def load_teacher(group: Group, materials: Materials, hardware: Hardware) -> nn.Module:
+def load_teacher(group: Group, dataset: DeviceDataset, hardware: Hardware) -> nn.Module:
     """The network of the only teacher, or of an ensemble's first."""
-    return load_teachers(group, materials, hardware)[0]
+    return load_teachers(group, dataset, hardware)[0]
 
 
 def _load_teacher(
-    group: Group, found: Found, materials: Materials, hardware: Hardware
+    group: Group, found: Found, dataset: DeviceDataset, hardware: Hardware
 ) -> nn.Module:
     """A network with its trained parameters, in evaluation mode, on the device."""
     from safetensors.torch import load_file
 
     with torch.random.fork_rng(devices=[]):
-        model = build_student(dataclasses.replace(group, student="teacher"), materials)
+        model = build_student(dataclasses.replace(group, student="teacher"), dataset)
     model.load_state_dict(load_file(found.weights))
     model = model.to(device=hardware.device, dtype=hardware.dtype).eval().requires_grad_(False)
     if hardware.channels_last:
@@ -220,7 +218,7 @@ def _teacher_outputs(
     group: Group,
     teachers: list[nn.Module],
     losses: dict[str, Loss],
-    materials: Materials,
+    dataset: DeviceDataset,
     hardware: Hardware,
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs | None:
@@ -230,7 +228,7 @@ def _teacher_outputs(
     assert group.teacher is not None
     found = group.teacher.members or (group.teacher,)
     each = [
-        _outputs_of(model, one, group.config, losses, materials, hardware, on_fill)
+        _outputs_of(model, one, group.config, losses, dataset, hardware, on_fill)
         for model, one in zip(teachers, found, strict=True)
     ]
     return EnsembleOutputs(each) if len(each) > 1 else each[0]
@@ -241,26 +239,26 @@ def _outputs_of(
     found: Found,
     config: Config,
     losses: dict[str, Loss],
-    materials: Materials,
+    dataset: DeviceDataset,
     hardware: Hardware,
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs:
     taps = teacher_taps(losses)
     if taps or config.distill.generator is not None:
         return LiveTeacher(teacher, hardware, taps)
-    images, views = len(materials.labels), materials.views
-    small = LogitBank.size_bytes(images, views.count, materials.classes) <= BANK_LIMIT
+    images, views = len(dataset.labels), dataset.views
+    small = LogitBank.size_bytes(images, views.count, dataset.classes) <= BANK_LIMIT
     if not (config.train.bank and views.discrete and small):
         return LiveTeacher(teacher, hardware, taps)
     precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
-    weights = store.file_hash(found.weights)[:16]
-    name = f"{weights}-{materials.digest}-{hardware.device.type}-{precision}"
+    weights = file_hash(found.weights)[:16]
+    name = f"{weights}-{dataset.digest}-{hardware.device.type}-{precision}"
     return LogitBank(
         teacher,
         folder=Path(config.root) / "store" / "bank" / name,
         views=views,
         images=images,
-        classes=materials.classes,
+        classes=dataset.classes,
         hardware=hardware,
         on_fill=on_fill,
     )

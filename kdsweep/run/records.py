@@ -21,7 +21,7 @@ class Student:
 
     trained: Trained
     metrics: Mapping[str, float]
-    per_class: Mapping[str, float]  # percent right of each class's judged images
+    per_class: Mapping[str, float]  # percent right of each class's evaluation images
     run_id: str | None
     baseline: Found | None
 
@@ -30,17 +30,17 @@ def make_record(
     job: Job,
     students: Sequence[Student],
     *,
-    judged: str,
+    split: str,
     teacher: Found | None,
     costs: Mapping[str, float],
     run_id: str | None,
 ) -> dict[str, Any]:
     """The record of a job whose seeds have all been trained, or have failed.
 
-    A value is the mean over seeds, on the judged images. A job with a seed that failed has
+    A value is the mean over seeds, on the evaluation images. A job with a seed that failed has
     failed: the mean of the survivors is not the mean.
     """
-    prefix = "val" if judged == "validation" else judged
+    prefix = "val" if split == "validation" else split
     names = [metric_name(name, prefix) for name in job.config.objectives]
     broken = [s for s in students if s.trained.status != "finished"]
     state, reason = COMPLETE, None
@@ -57,7 +57,7 @@ def make_record(
         "reason": reason,
         "objectives": names,
         "values": values,
-        "judged": judged,
+        "split": split,
         "run_id": run_id,
         "seconds": sum(s.trained.seconds for s in students),
         "costs": dict(costs),

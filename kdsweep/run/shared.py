@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from kdsweep import store
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
 from kdsweep.run.job import Job, numbers
-from kdsweep.run.logbook import Logbook, Pruning, RunObserver
+from kdsweep.run.logger import Pruning, RunLogger, RunObserver
 from kdsweep.run.plan import Plan
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.run.workers import workers
+from kdsweep.store import Store
 from kdsweep.teachers import chain, keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.stored import Found
@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 class Networks:
     """Finds what a plan's jobs share in the store, trains what is missing, and keeps it there."""
 
-    def __init__(self, plan: Plan, shelf: store.Store, book: Logbook) -> None:
+    def __init__(self, plan: Plan, store: Store, logger: RunLogger) -> None:
         self.plan = plan
-        self.shelf = shelf
-        self.book = book
+        self.store = store
+        self.logger = logger
         self.broken: dict[str, TrainingError] = {}  # baselines that could not be trained, by key
 
     def teacher(self) -> Found:
         """The network that teaches, or an ensemble; all that taught it, trained or found."""
         plan = self.plan
         teaching = []
-        for links in chain.chains(plan.config, plan.materials, plan.hardware):
+        for links in chain.chains(plan.config, plan.dataset, plan.hardware):
             last: Found | None = None
             for link in links:
                 last = self._link(link, last)
@@ -49,32 +49,32 @@ class Networks:
             teaching.append(last)
         if len(teaching) == 1:
             return teaching[0]
-        ensemble = chain.as_ensemble(self.shelf, teaching, plan.materials)
+        ensemble = chain.as_ensemble(self.store, teaching, plan.dataset)
         log.info("ensemble: %s", _describe(ensemble))
         return ensemble
 
     def _link(self, link: chain.Link, teacher: Found | None) -> Found:
         """One network of a chain, taught by the one before it."""
         plan = self.plan
-        with self.shelf.lock(link.kind, link.key):
-            found = teachers.find(self.shelf, link.kind, link.key)
+        with self.store.lock(link.kind, link.key):
+            found = teachers.find(self.store, link.kind, link.key)
             given = link.kind == chain.TEACHER and link.config.teacher.checkpoint is not None
             if found is None and given:
                 found = teachers.install_checkpoint(
-                    self.shelf, link.key, link.config, plan.materials, plan.hardware
+                    self.store, link.key, link.config, plan.dataset, plan.hardware
                 )
             if found is None:
                 found = self._train_link(link, teacher)
             else:
                 found = self._timed(found, link.config)
-                self.book.mention(found, link.config, plan.materials)
+                self.logger.mention(found, link.config, plan.dataset)
                 log.info("%s: %s", link.kind, _describe(found))
         teachers.refuse_untrained(found)
         return found
 
     def _train_link(self, link: chain.Link, teacher: Found | None) -> Found:
         kind, key, config = link.kind, link.key, link.config
-        run = self.book.open_network(kind, key, config, self.plan.materials, link.seed)
+        run = self.logger.open_network(kind, key, config, self.plan.dataset, link.seed)
         role = "teacher" if kind == chain.TEACHER else "student"
         group = Group(config=config, student=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
@@ -89,15 +89,15 @@ class Networks:
         found: dict[str, Found] = {}
         with contextlib.ExitStack() as locks:
             for key in sorted(wanted):  # one order for all processes: no deadlock
-                locks.enter_context(self.shelf.lock("baseline", key))
+                locks.enter_context(self.store.lock("baseline", key))
             missing = {}
             for key, (job, seed) in wanted.items():
-                there = teachers.find(self.shelf, "baseline", key)
+                there = teachers.find(self.store, "baseline", key)
                 if there is None:
                     missing[key] = (job, seed)
                 else:
                     found[key] = self._timed(there, _baseline_config(job.config))
-                    self.book.mention(found[key], _baseline_config(job.config), plan.materials)
+                    self.logger.mention(found[key], _baseline_config(job.config), plan.dataset)
             if found:
                 log.info("baselines: %d found", len(found))
             if missing:
@@ -106,7 +106,7 @@ class Networks:
 
     def baseline_key(self, job: Job, seed: int) -> str:
         """Names the baseline of one seed of a job."""
-        return keys.baseline_key(job.config, self.plan.materials, self.plan.hardware, seed)
+        return keys.baseline_key(job.config, self.plan.dataset, self.plan.hardware, seed)
 
     def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
         plan = self.plan
@@ -116,8 +116,8 @@ class Networks:
             for key, (job, seed) in missing.items()
         ]
         runs = {
-            key: self.book.open_network(
-                "baseline", key, _baseline_config(job.config), plan.materials, seed
+            key: self.logger.open_network(
+                "baseline", key, _baseline_config(job.config), plan.dataset, seed
             )
             for key, (job, seed) in missing.items()
         }
@@ -130,7 +130,7 @@ class Networks:
                 kept[key] = self._keep("baseline", key, results[key], runs[key], config, costs)
             except TrainingError as error:  # the others' jobs go on
                 self.broken[key] = error
-                self.book.close(runs[key], "failed", str(error))
+                self.logger.close(runs[key], "failed", str(error))
         return kept
 
     def _keep(
@@ -148,10 +148,8 @@ class Networks:
                 "lower train.optimizer.lr or check the data"
             )
         model = config.pair.teacher if kind == "teacher" else config.pair.student
-        found = teachers.keep(
-            self.shelf, kind, key, trained, self.plan.materials, model.name, costs
-        )
-        self.book.finish_network(run, found)
+        found = teachers.keep(self.store, kind, key, trained, self.plan.dataset, model.name, costs)
+        self.logger.finish_network(run, found)
         return found
 
     def dreamt(self, teacher: Found | None) -> Path | None:
@@ -163,11 +161,11 @@ class Networks:
         group = Group(config=plan.config, teacher=teacher)
         with Progress("inversion", epochs=1, metric="") as progress:
             return dreams.find_or_make(
-                self.shelf,
+                self.store,
                 teacher,
-                lambda: load_teacher(group, plan.materials, plan.hardware),
+                lambda: load_teacher(group, plan.dataset, plan.hardware),
                 plan.config,
-                plan.materials,
+                plan.dataset,
                 plan.hardware,
                 progress.step,
             )
@@ -181,7 +179,7 @@ class Networks:
         pruning: Pruning | None = None,
     ) -> dict[str, Trained]:
         """Train the members as one population, in processes where the hardware wants them."""
-        metric = f"{self.plan.materials.judged.prefix}_accuracy"
+        metric = f"{self.plan.dataset.evaluation.prefix}_accuracy"
         many = f" x {len(members)}" if len(members) > 1 else ""
         with Progress(
             title + many,
@@ -189,7 +187,7 @@ class Networks:
             metric=metric,
             members=len(members),
         ) as progress:
-            observer = RunObserver(self.book.tracker, runs, progress, pruning)
+            observer = RunObserver(self.logger.tracker, runs, progress, pruning)
             processes = min(self.plan.hardware.workers, len(members))
             if processes > 1:
                 return workers(self.plan.hardware.workers).train(group, members, observer)
@@ -213,8 +211,8 @@ class Networks:
         plan = self.plan
         role = "teacher" if kind == chain.TEACHER else "student"
         with torch.random.fork_rng(devices=[]):
-            model = build_student(Group(config=config, student=role), plan.materials)
-        return teachers.costs_of(model, plan.materials, config, plan.hardware)
+            model = build_student(Group(config=config, student=role), plan.dataset)
+        return teachers.costs_of(model, plan.dataset, config, plan.hardware)
 
 
 def _baseline_config(config: Config) -> Config:
@@ -223,6 +221,6 @@ def _baseline_config(config: Config) -> Config:
 
 
 def _describe(found: Found) -> str:
-    prefix = "val" if found.meta["judged"] == "validation" else found.meta["judged"]
+    prefix = "val" if found.meta["split"] == "validation" else found.meta["split"]
     accuracy = found.metrics[f"{prefix}_accuracy"]
     return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"

@@ -10,8 +10,8 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from kdsweep import store
 from kdsweep.errors import TrainingError
+from kdsweep.store import writable
 from kdsweep.sweep import study as studies
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,6 @@ def conclude(study: optuna.Study, folder: Path) -> None:
             "name": "optuna",
             "solutions": [{"params": t.params, "values": t.values} for t in study.best_trials],
         }
-    with store.writable(folder):
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")

@@ -184,7 +184,7 @@ class SweepLoop:
     def _close_dangling(self, study: optuna.Study) -> None:
         """Close the runs that dead processes left open."""
         if self.typed.tracking.backend != "none" and len(study.get_trials(deepcopy=False)):
-            from kdsweep.run.logbook import tracker_of
+            from kdsweep.run.logger import tracker_of
 
             tracker_of(self.typed).close_dangling(study.study_name)
 
@@ -227,7 +227,7 @@ class SweepLoop:
         """Say in the parent run what is searched, and what all trials have in common."""
         if self.typed.tracking.backend == "none":
             return
-        from kdsweep.run.logbook import open_parent
+        from kdsweep.run.logger import open_parent
 
         params = {**self.content["fixed"], "search": self.space.describe()}
         open_parent(self.typed, study.study_name, params)

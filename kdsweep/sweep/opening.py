@@ -22,9 +22,9 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 
-from kdsweep import store
 from kdsweep.config.checks import study_name as check_name
 from kdsweep.errors import UserError, first_line
+from kdsweep.store import digest, writable
 
 LOCK_SECONDS = 30  # how long a process waits for others to let SQLite's file go
 SPACE = "kdsweep:space"  # of the study: its fixed configuration
@@ -77,7 +77,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
-        with store.writable(path.parent):
+        with writable(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         arguments["connect_args"] = {"timeout": LOCK_SECONDS}
     try:
@@ -142,7 +142,7 @@ def study_name(given: str | None, swept: Sequence[str], content: Mapping[str, An
         check_name(given)
         return given
     short = "-".join(key.rpartition(".")[2] for key in swept) or "single"
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', short)[:60]}-{store.digest(content)[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', short)[:60]}-{digest(content)[:8]}"
 
 
 def _create_storage(url: str, arguments: dict[str, Any]) -> optuna.storages.RDBStorage:
@@ -177,7 +177,7 @@ def exclusive(study: optuna.Study) -> Iterator[None]:
     elif engine.dialect.name == "postgresql":
         from sqlalchemy import text
 
-        key = {"key": int(store.digest(study.study_name)[:15], 16)}
+        key = {"key": int(digest(study.study_name)[:15], 16)}
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
             try:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsweep import store
+from kdsweep.store import writable
 
 if TYPE_CHECKING:
     from kdsweep.config import Config
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def opened() -> dict[str, str]:
     """The parent runs that this process has opened, by study, without importing anything new."""
-    logbook = sys.modules.get("kdsweep.run.logbook")
-    return {} if logbook is None else logbook.opened
+    logger = sys.modules.get("kdsweep.run.logger")
+    return {} if logger is None else logger.opened
 
 
 def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
@@ -27,7 +27,7 @@ def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
     from kdsweep.report.table import print_sweep
     from kdsweep.results.judgement import judge_sweep
     from kdsweep.results.summary import latest, read_records, summarise
-    from kdsweep.run.logbook import tracker_of
+    from kdsweep.run.logger import tracker_of
 
     records = latest(read_records(folder))
     if not records:
@@ -35,7 +35,7 @@ def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
     study = config.study or folder.name
     sweep = judge_sweep(summarise(study, records), records, adaptive=adaptive)
     commands = next_commands(study, config, [r["run_id"] for r in records if r["run_id"]])
-    with store.writable(folder):
+    with writable(folder):
         files = save_report(sweep, folder, commands=commands)
     tracker = tracker_of(config)
     parent = tracker.open_sweep(study, params={}, tags={})
@@ -52,7 +52,7 @@ def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
 
 def give_up(config: Config, folder: Path, error: BaseException) -> None:
     """Close the parent run of a sweep that ends early, if this process has opened it."""
-    from kdsweep.run.logbook import tracker_of
+    from kdsweep.run.logger import tracker_of
 
     study = config.study or folder.name
     if study not in opened():
@@ -78,7 +78,7 @@ def _progress(records: list[dict[str, Any]], config: Config) -> dict[str, float]
 
 def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]:
     """The exact commands to compare the runs in MLflow and to export the study."""
-    from kdsweep.run.logbook import tracker_of
+    from kdsweep.run.logger import tracker_of
 
     commands = {}
     if config.tracking.backend != "none":
@@ -107,6 +107,6 @@ def report_single(job: Job, outcome: Outcome) -> None:
     print(f"\nOutput: {job.folder}")
     run = outcome.record["run_id"]
     if job.config.tracking.backend != "none" and run is not None:
-        from kdsweep.run.logbook import tracker_of
+        from kdsweep.run.logger import tracker_of
 
         print(f"See the run in MLflow:\n  {tracker_of(job.config).ui_command()}")

@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from kdsweep import store
 from kdsweep.config import Config, DistillConfig, ModelConfig, PairConfig
-from kdsweep.data.device import Materials
+from kdsweep.data.device import DeviceDataset
 from kdsweep.hardware.choose import Hardware
 from kdsweep.models import create_model
+from kdsweep.store import Store, digest
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.keys import teacher_config
-from kdsweep.teachers.stored import LOGITS, Found, judged_metrics
+from kdsweep.teachers.stored import LOGITS, Found, evaluation_metrics
 
 _ALONE = DistillConfig(temperature=1.0, alpha=0.0)
 TEACHER, ASSISTANT = "teacher", "assistant"
@@ -51,7 +51,7 @@ class Link:
         return pair.teacher if self.kind == TEACHER else pair.student
 
 
-def chains(config: Config, materials: Materials, hardware: Hardware) -> list[list[Link]]:
+def chains(config: Config, dataset: DeviceDataset, hardware: Hardware) -> list[list[Link]]:
     """Who teaches: a chain for each teacher of an ensemble; the last link of each teaches.
 
     Raises:
@@ -59,12 +59,12 @@ def chains(config: Config, materials: Materials, hardware: Hardware) -> list[lis
     """
     first = config.teacher.seed
     return [
-        _chain(_with_teacher(config, seed=seed, ensemble=1), materials, hardware)
+        _chain(_with_teacher(config, seed=seed, ensemble=1), dataset, hardware)
         for seed in range(first, first + config.teacher.ensemble)
     ]
 
 
-def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Link]:
+def _chain(config: Config, dataset: DeviceDataset, hardware: Hardware) -> list[Link]:
     """Assistants follow Mirzadeh et al. 2020 (TAKD); generations Furlanello et al. 2018."""
     pair, own = config.pair, config.teacher
     models: list[ModelConfig] = [pair.teacher, *own.assistants]
@@ -74,7 +74,7 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
     alone = dataclasses.replace(
         alone, pair=PairConfig(teacher=models[0], student=pair.student), distill=_ALONE
     )
-    key = keys.teacher_key(alone, materials, hardware)
+    key = keys.teacher_key(alone, dataset, hardware)
     links = [Link(kind=TEACHER, key=key, config=alone, seed=own.seed)]
     for place, model in enumerate(models[1:], start=1):
         taught = dataclasses.replace(
@@ -87,10 +87,10 @@ def _chain(config: Config, materials: Materials, hardware: Hardware) -> list[Lin
             ),
         )
         seed = own.seed + place  # another start than its teacher's, where both are of one kind
-        recipe = keys.recipe(taught, materials, hardware)
+        recipe = keys.recipe(taught, dataset, hardware)
         distill = dataclasses.asdict(taught.distill)
         del distill["inversion"], distill["generator"]  # an assistant sees real images
-        key = store.digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
+        key = digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
         links.append(Link(kind=ASSISTANT, key=key, config=taught, seed=seed))
     return links
 
@@ -100,45 +100,45 @@ def _with_teacher(config: Config, **changes: Any) -> Config:
     return dataclasses.replace(config, teacher=changed)
 
 
-def check(config: Config, materials: Materials, hardware: Hardware) -> None:
+def check(config: Config, dataset: DeviceDataset, hardware: Hardware) -> None:
     """See that every network of every chain can be had.
 
     Raises:
         UserError: an unknown model, or a checkpoint that is not there.
     """
     with torch.random.fork_rng(devices=[]):
-        for link in chains(config, materials, hardware)[0]:
+        for link in chains(config, dataset, hardware)[0]:
             create_model(
                 link.model,
-                classes=materials.classes,
+                classes=dataset.classes,
                 image_size=config.data.image_size,
                 key="pair.teacher" if link.kind == TEACHER else "teacher.assistants",
             )
 
 
-def as_ensemble(shelf: store.Store, members: Sequence[Found], materials: Materials) -> Found:
+def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) -> Found:
     """Several teachers as one: found by their keys, judged by the mean of their probabilities."""
     from safetensors.torch import load_file, save_file
 
-    key = store.digest("ensemble", [member.key for member in members])
-    with shelf.lock("ensemble", key):
-        there = teachers.find(shelf, "ensemble", key)
+    key = digest("ensemble", [member.key for member in members])
+    with store.lock("ensemble", key):
+        there = teachers.find(store, "ensemble", key)
         if there is None:
             said = [load_file(member.folder / LOGITS)["logits"] for member in members]
             mean = torch.stack([one.softmax(-1) for one in said]).mean(0).log()
             metas = [member.meta for member in members]
-            labels = materials.judged.labels.cpu()
+            labels = dataset.evaluation.labels.cpu()
             meta = {
                 **metas[0],
                 "name": f"{len(members)} x {metas[0]['name']}",
-                "metrics": judged_metrics(mean, labels, materials.judged.prefix),
-                "per_class": teachers.per_class(mean, materials),
+                "metrics": evaluation_metrics(mean, labels, dataset.evaluation.prefix),
+                "per_class": teachers.per_class(mean, dataset),
                 "costs": {k: sum(m["costs"][k] for m in metas) for k in metas[0]["costs"]},
                 "history": [],
                 "seconds": sum(m["seconds"] for m in metas),
             }
-            with shelf.write("ensemble", key, meta) as folder:
+            with store.write("ensemble", key, meta) as folder:
                 save_file({"logits": mean.contiguous()}, folder / LOGITS)
-            there = teachers.find(shelf, "ensemble", key)
+            there = teachers.find(store, "ensemble", key)
             assert there is not None
     return dataclasses.replace(there, members=tuple(members))

@@ -6,25 +6,25 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from kdsweep import store
 from kdsweep.config import Config
-from kdsweep.data.device import Materials
+from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.store import digest, file_hash
 
 RECIPE_VERSION = 2  # raise it when a change of the code changes what training gives
 
 
-def recipe(config: Config, materials: Materials, hardware: Hardware) -> dict[str, Any]:
+def recipe(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[str, Any]:
     """Everything that decides how a network without a teacher comes out, but model and seed."""
     train = dataclasses.asdict(config.train)
     for name in ("device", "precision", "threads", "fuse", "bank", "channels_last"):
         del train[name]
     return {
         "version": RECIPE_VERSION,
-        "data": materials.digest,
-        "judged": materials.judged.name,
-        "classes": materials.dataset.classes,
+        "data": dataset.digest,
+        "split": dataset.evaluation.name,
+        "classes": dataset.host.classes,
         "image_size": config.data.image_size,
         "train": train,
         "schedule": config.schedule,
@@ -49,7 +49,7 @@ def teacher_config(config: Config) -> Config:
     return dataclasses.replace(config, train=train)
 
 
-def teacher_key(config: Config, materials: Materials, hardware: Hardware) -> str:
+def teacher_key(config: Config, dataset: DeviceDataset, hardware: Hardware) -> str:
     """What the teacher of ``config`` is found by."""
     if config.teacher.checkpoint is not None:
         path = Path(config.teacher.checkpoint)
@@ -57,19 +57,19 @@ def teacher_key(config: Config, materials: Materials, hardware: Hardware) -> str
             raise UserError(
                 f"teacher.checkpoint={path}: no such file; give a safetensors or torch state dict"
             )
-        return store.digest(
+        return digest(
             "checkpoint",
             RECIPE_VERSION,
-            store.file_hash(path),
+            file_hash(path),
             config.pair.teacher,
-            materials.digest,
+            dataset.digest,
         )
-    own = recipe(teacher_config(config), materials, hardware)
+    own = recipe(teacher_config(config), dataset, hardware)
     if config.teacher.checkpoint_epoch is not None:
         own["checkpoint_epoch"] = config.teacher.checkpoint_epoch
-    return store.digest("teacher", own, config.pair.teacher, config.teacher.seed)
+    return digest("teacher", own, config.pair.teacher, config.teacher.seed)
 
 
-def baseline_key(config: Config, materials: Materials, hardware: Hardware, seed: int) -> str:
+def baseline_key(config: Config, dataset: DeviceDataset, hardware: Hardware, seed: int) -> str:
     """What the baseline student with this seed is found by."""
-    return store.digest("baseline", recipe(config, materials, hardware), config.pair.student, seed)
+    return digest("baseline", recipe(config, dataset, hardware), config.pair.student, seed)

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdsweep import store
 from kdsweep.config import Config
-from kdsweep.data.device import Materials
+from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.evaluate import (
     agreement,
@@ -28,6 +27,7 @@ from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_co
 from kdsweep.hardware.choose import Hardware
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
+from kdsweep.store import Store, writable
 from kdsweep.train.evaluation import predict_alone
 from kdsweep.train.interfaces import Trained
 
@@ -53,31 +53,31 @@ class Found:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """On the judged images, after the last epoch; with its efficiency if it was timed."""
-        prefix = "val" if self.meta["judged"] == "validation" else self.meta["judged"]
+        """On the evaluation images, after the last epoch; with its efficiency if it was timed."""
+        prefix = "val" if self.meta["split"] == "validation" else self.meta["split"]
         measured = dict(self.meta["metrics"])
         return with_efficiency(measured, self.meta["costs"], prefix)
 
 
-def find(shelf: store.Store, kind: str, key: str) -> Found | None:
+def find(store: Store, kind: str, key: str) -> Found | None:
     """The stored network, if it is there whole."""
-    meta = shelf.find(kind, key)
+    meta = store.find(kind, key)
     if meta is None:
         return None
-    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=True)
+    return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=True)
 
 
 def install_checkpoint(
-    shelf: store.Store, key: str, config: Config, materials: Materials, hardware: Hardware
+    store: Store, key: str, config: Config, dataset: DeviceDataset, hardware: Hardware
 ) -> Found:
-    """Store the user's checkpoint as a teacher, with its metrics on the judged images.
+    """Store the user's checkpoint as a teacher, with its metrics on the evaluation images.
 
     Raises:
         UserError: the file does not fit the teacher's architecture or the classes.
     """
     model = create_model(
         config.pair.teacher,
-        classes=materials.classes,
+        classes=dataset.classes,
         image_size=config.data.image_size,
         key="pair.teacher",
     )
@@ -90,43 +90,43 @@ def install_checkpoint(
         seed=config.teacher.seed,
         status="finished",
         state=state,
-        logits=predict_alone(model, materials.judged, hardware, config.evaluate.batch_size),
+        logits=predict_alone(model, dataset.evaluation, hardware, config.evaluate.batch_size),
     )
-    costs = costs_of(model.cpu().float(), materials, config, hardware)
-    return keep(shelf, "teacher", key, trained, materials, config.pair.teacher.name, costs)
+    costs = costs_of(model.cpu().float(), dataset, config, hardware)
+    return keep(store, "teacher", key, trained, dataset, config.pair.teacher.name, costs)
 
 
 def keep(
-    shelf: store.Store,
+    store: Store,
     kind: str,
     key: str,
     trained: Trained,
-    materials: Materials,
+    dataset: DeviceDataset,
     name: str,
     costs: dict[str, float],
 ) -> Found:
-    """Store a trained network with its metrics and its logits on the judged images."""
+    """Store a trained network with its metrics and its logits on the evaluation images."""
     from safetensors.torch import save_file
 
     assert trained.logits is not None
-    labels = materials.judged.labels.cpu()
+    labels = dataset.evaluation.labels.cpu()
     meta = {
         "name": name,
         "seed": trained.seed,
         "epochs": len(trained.history),
-        "classes": materials.classes,
-        "judged": materials.judged.name,
+        "classes": dataset.classes,
+        "split": dataset.evaluation.name,
         "images": len(labels),
-        "metrics": judged_metrics(trained.logits, labels, materials.judged.prefix),
-        "per_class": per_class(trained.logits, materials),
+        "metrics": evaluation_metrics(trained.logits, labels, dataset.evaluation.prefix),
+        "per_class": per_class(trained.logits, dataset),
         "costs": costs,
         "history": trained.history,
         "seconds": trained.seconds,
     }
-    with shelf.write(kind, key, meta) as folder:
+    with store.write(kind, key, meta) as folder:
         save_file(trained.state, folder / WEIGHTS, metadata={"model": name})
         save_file({"logits": trained.logits.contiguous()}, folder / LOGITS)
-    return Found(kind=kind, key=key, folder=shelf.folder(kind, key), meta=meta, found=False)
+    return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=False)
 
 
 def replay(found: Found) -> Trained:
@@ -145,7 +145,7 @@ def replay(found: Found) -> Trained:
 
 
 def student_metrics(
-    trained: Trained, materials: Materials, teacher: Found | None, baseline: Found | None
+    trained: Trained, dataset: DeviceDataset, teacher: Found | None, baseline: Found | None
 ) -> dict[str, float]:
     """A student's metrics, how far it follows its teacher, and its gain over its baseline.
 
@@ -155,8 +155,8 @@ def student_metrics(
 
     if trained.logits is None:
         return {}
-    prefix = materials.judged.prefix
-    measured = judged_metrics(trained.logits, materials.judged.labels.cpu(), prefix)
+    prefix = dataset.evaluation.prefix
+    measured = evaluation_metrics(trained.logits, dataset.evaluation.labels.cpu(), prefix)
     if baseline is not None:
         own, other = measured[f"{prefix}_accuracy"], baseline.metrics[f"{prefix}_accuracy"]
         measured["delta_vs_baseline"] = own - other
@@ -171,7 +171,7 @@ def student_metrics(
 def open_test(
     model: nn.Module,
     state: dict[str, Tensor],
-    materials: Materials,
+    dataset: DeviceDataset,
     config: Config,
     hardware: Hardware,
 ) -> dict[str, float]:
@@ -179,12 +179,12 @@ def open_test(
     own = model.state_dict()
     model.load_state_dict({name: value for name, value in state.items() if name in own})
     model = model.to(device=hardware.device, dtype=hardware.dtype)
-    logits = predict_alone(model, materials.test, hardware, config.evaluate.batch_size)
-    return judged_metrics(logits, materials.test.labels.cpu(), materials.test.prefix)
+    logits = predict_alone(model, dataset.test, hardware, config.evaluate.batch_size)
+    return evaluation_metrics(logits, dataset.test.labels.cpu(), dataset.test.prefix)
 
 
-def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
-    """Write a finished student's parameters, and which judged images it has right, bit by bit.
+def save_student(folder: Path, trained: Trained, dataset: DeviceDataset) -> None:
+    """Write a finished student's parameters, and which evaluation images it has right, bit by bit.
 
     What learned beside it and is not part of it, such as a generator, has a file of its own.
     """
@@ -192,19 +192,19 @@ def save_student(folder: Path, trained: Trained, materials: Materials) -> None:
 
     if trained.logits is None:
         return
-    with store.writable(folder):
+    with writable(folder):
         save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
         for part, state in trained.beside.items():
             save_file(state, folder / f"{part}-seed{trained.seed}.safetensors")
-        right = correct(trained.logits[None], materials.judged.labels.cpu())[0]
+        right = correct(trained.logits[None], dataset.evaluation.labels.cpu())[0]
         (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
 
 
 def costs_of(
-    model: nn.Module, materials: Materials, config: Config, hardware: Hardware
+    model: nn.Module, dataset: DeviceDataset, config: Config, hardware: Hardware
 ) -> dict[str, float]:
     """Parameters, size, operations an image; and latency, where the configuration asks for it."""
-    images = materials.judged.normalise(materials.judged.images[: config.train.batch_size])
+    images = dataset.evaluation.normalise(dataset.evaluation.images[: config.train.batch_size])
     images = images.to(torch.float32)
     costs = {
         "parameters": float(parameter_count(model)),
@@ -216,7 +216,7 @@ def costs_of(
     return costs
 
 
-def judged_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
+def evaluation_metrics(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
     """Metrics of one network's logits [n, K], named for the images: val_accuracy, test_nll."""
     measured = classification_metrics(logits[None], labels)
     return {f"{prefix}_{name}": float(value[0]) for name, value in measured.items()}
@@ -231,12 +231,12 @@ def with_efficiency(
     return {**measured, "efficiency": efficiency(measured[f"{prefix}_accuracy"], costs)}
 
 
-def per_class(logits: Tensor | None, materials: Materials) -> dict[str, float]:
-    """Percent of each class's judged images that logits [n, K] have right."""
+def per_class(logits: Tensor | None, dataset: DeviceDataset) -> dict[str, float]:
+    """Percent of each class's evaluation images that logits [n, K] have right."""
     if logits is None:
         return {}
-    measured = per_class_accuracy(logits[None], materials.judged.labels.cpu())[0]
-    return dict(zip(materials.dataset.classes, measured.tolist(), strict=True))
+    measured = per_class_accuracy(logits[None], dataset.evaluation.labels.cpu())[0]
+    return dict(zip(dataset.host.classes, measured.tolist(), strict=True))
 
 
 def refuse_untrained(found: Found) -> None:
@@ -245,7 +245,7 @@ def refuse_untrained(found: Found) -> None:
     Raises:
         UserError: its accuracy is within three standard errors of guessing.
     """
-    prefix = "val" if found.meta["judged"] == "validation" else "test"
+    prefix = "val" if found.meta["split"] == "validation" else "test"
     accuracy = found.metrics[f"{prefix}_accuracy"]
     chance = 100 / found.meta["classes"]
     images = found.meta["images"]
@@ -253,7 +253,7 @@ def refuse_untrained(found: Found) -> None:
     if not accuracy > limit:
         raise UserError(
             f"the teacher {found.meta['name']} has {accuracy:.2f} % of {images} "
-            f"{found.meta['judged']} images right, no better than guessing ({chance:.2f} %): an "
+            f"{found.meta['split']} images right, no better than guessing ({chance:.2f} %): an "
             "untrained teacher can't teach; raise teacher.epochs or give a trained "
             "teacher.checkpoint"
         )

@@ -1,4 +1,4 @@
-"""What a population is worth after an epoch: its logits and metrics on the judged images."""
+"""What a population is worth after an epoch: its logits and metrics on the evaluation images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kdsweep.data.device import Judged
+from kdsweep.data.device import EvaluationImages
 from kdsweep.evaluate import classification_metrics
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses.base import at_least_float32
@@ -17,11 +17,11 @@ from kdsweep.train.population import Chunk, Population
 
 @torch.no_grad()
 def predict(
-    chunks: Sequence[Chunk], judged: Judged, hardware: Hardware, batch_size: int
+    chunks: Sequence[Chunk], evaluation: EvaluationImages, hardware: Hardware, batch_size: int
 ) -> Tensor:
     """Logits [N, n, K] of every member on unaugmented images, in evaluation mode."""
     parts = []
-    for images in _plain_batches(judged, hardware, batch_size):
+    for images in _plain_batches(evaluation, hardware, batch_size):
         with hardware.autocast():
             outputs = [
                 chunk.forward(images.unsqueeze(0), step=0, train=False)[0] for chunk in chunks
@@ -31,29 +31,33 @@ def predict(
 
 
 @torch.no_grad()
-def predict_alone(model: nn.Module, judged: Judged, hardware: Hardware, batch_size: int) -> Tensor:
+def predict_alone(
+    model: nn.Module, evaluation: EvaluationImages, hardware: Hardware, batch_size: int
+) -> Tensor:
     """Logits [n, K] of one network on unaugmented images, in evaluation mode, on the CPU."""
     model.eval()
     parts = []
-    for images in _plain_batches(judged, hardware, batch_size):
+    for images in _plain_batches(evaluation, hardware, batch_size):
         with hardware.autocast():
             logits = model(images)
         parts.append(at_least_float32(logits))
     return torch.cat(parts).cpu()
 
 
-def _plain_batches(judged: Judged, hardware: Hardware, batch_size: int) -> Iterator[Tensor]:
-    for start in range(0, len(judged.labels), batch_size):
-        yield hardware.layout(judged.normalise(judged.images[start : start + batch_size]))
+def _plain_batches(
+    evaluation: EvaluationImages, hardware: Hardware, batch_size: int
+) -> Iterator[Tensor]:
+    for start in range(0, len(evaluation.labels), batch_size):
+        yield hardware.layout(evaluation.normalise(evaluation.images[start : start + batch_size]))
 
 
-def records(
-    population: Population, losses: Tensor, logits: Tensor, judged: Judged
+def metrics_by_member(
+    population: Population, losses: Tensor, logits: Tensor, evaluation: EvaluationImages
 ) -> dict[str, dict[str, float]]:
     """Each member's training loss and metrics, by name, from losses [N] and logits [N, n, K]."""
-    measured = classification_metrics(logits, judged.labels)
+    measured = classification_metrics(logits, evaluation.labels)
     table = torch.stack([losses, *measured.values()]).cpu().tolist()
-    names = ("train_loss", *(f"{judged.prefix}_{name}" for name in measured))
+    names = ("train_loss", *(f"{evaluation.prefix}_{name}" for name in measured))
     return {
         member.name: {name: row[i] for name, row in zip(names, table, strict=True)}
         for i, member in enumerate(population.members)

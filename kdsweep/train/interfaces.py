@@ -93,7 +93,7 @@ class Trained:
     reason: str | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     state: dict[str, Tensor] = field(default_factory=dict)  # parameters and buffers
-    logits: Tensor | None = None  # [n, K] on the judged images, after the last epoch
+    logits: Tensor | None = None  # [n, K] on the evaluation images, after the last epoch
     beside: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # what learned with it
     counts: dict[str, float] = field(default_factory=dict)  # parameters of those, as metrics
     seconds: float = 0.0  # this member's share of the time

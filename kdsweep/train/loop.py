@@ -17,11 +17,11 @@ from torch import Tensor
 from kdsweep import streams
 from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data import Views
-from kdsweep.data.device import Judged
+from kdsweep.data.device import EvaluationImages
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Hardware
 from kdsweep.train import batch as batches
-from kdsweep.train import evaluation as judge
+from kdsweep.train.evaluation import has_diverged, metrics_by_member, predict
 from kdsweep.train.interfaces import Criterion, Maker, Observer, TeacherOutputs, Trained
 from kdsweep.train.memory import population_that_fits
 from kdsweep.train.population import Member, Population, distinct, iterate_batches
@@ -35,7 +35,7 @@ def train(
     *,
     views: Views | Maker,
     labels: Tensor,
-    judged: Judged,
+    evaluation: EvaluationImages,
     criterion: Criterion,
     teacher: TeacherOutputs | None,
     config: TrainConfig,
@@ -53,7 +53,7 @@ def train(
         views: the training images and their augmentation, or what makes them.
         labels: of the training images, int64 [n], on the device; images that are made have the
             teacher's argmax instead.
-        judged: images for the metrics after each epoch.
+        evaluation: images for the metrics after each epoch.
         criterion: the loss of each member.
         teacher: its outputs, or None where the criterion needs none.
         config: epochs, batch size, clipping.
@@ -71,7 +71,7 @@ def train(
         TrainingError: not even one member at a time fits into the device's memory.
     """
     setting = _Setting(
-        views=views, labels=labels, judged=judged, criterion=criterion, teacher=teacher,
+        views=views, labels=labels, evaluation=evaluation, criterion=criterion, teacher=teacher,
         config=config, schedule=schedule, hardware=hardware, observer=observer,
         eval_batch=eval_batch, epochs=config.epochs if stop_epoch is None else stop_epoch,
     )  # fmt: skip
@@ -85,7 +85,7 @@ class _Setting:
 
     views: Views | Maker
     labels: Tensor
-    judged: Judged
+    evaluation: EvaluationImages
     criterion: Criterion
     teacher: TeacherOutputs | None
     config: TrainConfig
@@ -109,7 +109,7 @@ class _Training:
         self.setting = setting
         self.size = size  # members that run as one network
         self.eval_batch = setting.eval_batch
-        self.image = tuple(setting.judged.images.shape[1:])
+        self.image = tuple(setting.evaluation.images.shape[1:])
         if population.device.type == "cuda" and size > 1 and len(population) > 1:
             shape = (1, setting.config.batch_size, *self.image)
             images = torch.zeros(shape, device=population.device, dtype=setting.hardware.dtype)
@@ -139,9 +139,9 @@ class _Training:
         """Train, judge, and let go of members; the logits of those that stay."""
         started = time.perf_counter()
         losses = self._train_within_memory(epoch)
-        judged = self.setting.judged
+        evaluation = self.setting.evaluation
         logits = self._predict_within_memory()
-        records = judge.records(self.population, losses, logits, judged)
+        records = metrics_by_member(self.population, losses, logits, evaluation)
         share = (time.perf_counter() - started) / len(self.population)
         for member in self.population.members:
             self.history[member.name].append(records[member.name])
@@ -149,7 +149,7 @@ class _Training:
         leaving = {
             name: ("diverged", f"the loss is {record['train_loss']} in epoch {epoch + 1}")
             for name, record in records.items()
-            if judge.has_diverged(record)
+            if has_diverged(record)
         }
         for name, reason in self.setting.observer.epoch(epoch, records).items():
             leaving.setdefault(name, ("dropped", reason))
@@ -207,11 +207,11 @@ class _Training:
                 log.info("out of memory: %d students at a time from here on", self.size)
 
     def _predict_within_memory(self) -> Tensor:
-        """Logits [N, n, K] on the judged images; where memory runs out, in smaller batches."""
+        """Logits [N, n, K] on the evaluation images; where memory runs out, in smaller batches."""
         while True:
             try:
-                return judge.predict(
-                    self.chunks, self.setting.judged, self.setting.hardware, self.eval_batch
+                return predict(
+                    self.chunks, self.setting.evaluation, self.setting.hardware, self.eval_batch
                 )
             except torch.OutOfMemoryError as error:
                 if self.eval_batch == 1:

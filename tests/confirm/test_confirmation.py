@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kdsweep import store
 from kdsweep.config import Config, DataConfig, TrackingConfig
 from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.errors import TrainingError
 from kdsweep.results.record import RECORD
 from kdsweep.run import batch as runner
 from kdsweep.run.job import Job, Outcome
+from kdsweep.store import write_json
 from tests.results.test_judgement import record
 
 TRAINED = Config(
@@ -53,7 +53,7 @@ class Training:
             error = TrainingError(f"seed {job.config.seed}: diverged")
             made |= {"state": "failed", "reason": str(error)}
             made["seeds"][str(job.config.seed)]["metrics"] = {}
-        store.write_json(job.folder / RECORD, made)
+        write_json(job.folder / RECORD, made)
         return Outcome(record=made, error=error)
 
 
@@ -82,7 +82,7 @@ def confirm(root: Path, config: Config = TRAINED) -> dict[str, Any]:
         "study": "s", "storage": config.storage, "round": 1, "chosen": "2026-01-01T00:00:00",
         "first_seed": 5, "seeds": 3, "finalists": finalists,
     }  # fmt: skip
-    store.write_json(folder / "selection.json", selection)
+    write_json(folder / "selection.json", selection)
     confirm_study("s", f"sqlite:///{root}/optuna.db", root=root, top=2, seeds=3, again=False)
     verdict: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
     return verdict

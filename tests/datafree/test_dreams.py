@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from kdsweep import store
 from kdsweep.config import Config, DataConfig, DistillConfig, InversionConfig, TrainConfig
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.store import Store
 from kdsweep.teachers.stored import Found
 from tests.train.setting import ONE_BY_ONE, Net
 
@@ -49,14 +49,14 @@ class Asked:
 
 def made(
     config: Config, load: Asked, *, key: str = "t", hardware: Hardware = HARDWARE
-) -> tuple[Path, Materials, list[tuple[int, int]]]:
-    shelf, steps = store.Store(Path(config.root)), list[tuple[int, int]]()
+) -> tuple[Path, DeviceDataset, list[tuple[int, int]]]:
+    store, steps = Store(Path(config.root)), list[tuple[int, int]]()
     teacher = Found(kind="teacher", key=key, folder=Path("nowhere"), meta={}, found=True)
-    materials = prepare_materials(config, hardware)
+    dataset = load_device_dataset(config, hardware)
     folder = dreams.find_or_make(
-        shelf, teacher, load, config, materials, hardware, lambda *step: steps.append(step)
+        store, teacher, load, config, dataset, hardware, lambda *step: steps.append(step)
     )
-    return folder, materials, steps
+    return folder, dataset, steps
 
 
 def test_they_are_made_once_and_found_ever_after(place: Path) -> None:
@@ -95,11 +95,11 @@ def test_they_take_the_place_of_the_training_images_alone(place: Path) -> None:
     mine = dreams.instead_of_real(real, folder, data, HARDWARE)
     index = torch.arange(25)
     seen = mine.views.render(index, torch.zeros_like(index))
-    expected = real.judged.normalise(dreams.load(folder).images)
+    expected = real.evaluation.normalise(dreams.load(folder).images)
     assert torch.equal(seen, expected)
     assert torch.equal(mine.labels, dreams.load(folder).labels)
     assert mine.digest != real.digest
-    assert mine.judged is real.judged
+    assert mine.evaluation is real.evaluation
     assert mine.test is real.test
 
 

@@ -16,7 +16,7 @@ from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.data import Split
-from kdsweep.data.device import Materials, prepare_materials, views_of
+from kdsweep.data.device import DeviceDataset, load_device_dataset, views_of
 from kdsweep.errors import UserError
 from kdsweep.evaluate.cost import parameter_count
 from kdsweep.hardware.choose import Hardware
@@ -42,12 +42,12 @@ class Untouchable:
         raise AssertionError("a real training image was counted")
 
 
-def without_pixels(config: Config, hardware: Hardware) -> Materials:
-    real = prepare_materials(config, hardware)
-    hidden = Split(images=Untouchable(), labels=real.dataset.train.labels)
+def without_pixels(config: Config, hardware: Hardware) -> DeviceDataset:
+    real = load_device_dataset(config, hardware)
+    hidden = Split(images=Untouchable(), labels=real.host.train.labels)
     return dataclasses.replace(
         real,
-        dataset=dataclasses.replace(real.dataset, train=hidden),
+        host=dataclasses.replace(real.host, train=hidden),
         make_views=partial(views_of, hidden, config.data, hardware),
     )
 
@@ -72,8 +72,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdsweep.run.plan, "prepare_materials", without_pixels)
-    monkeypatch.setattr(kdsweep.run.population, "prepare_materials", without_pixels)
+    monkeypatch.setattr(kdsweep.run.plan, "load_device_dataset", without_pixels)
+    monkeypatch.setattr(kdsweep.run.population, "load_device_dataset", without_pixels)
 
 
 def record(job: Job) -> dict[str, Any]:

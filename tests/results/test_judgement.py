@@ -26,7 +26,7 @@ def record(trial: int, scores: dict[int, float], baselines: dict[int, float]) ->
     }  # fmt: skip
     return {
         "trial": trial, "overrides": [f"distill.temperature={trial}"], "state": "complete",
-        "reason": None, "objectives": ["val_accuracy"], "judged": "validation", "seconds": 1.0,
+        "reason": None, "objectives": ["val_accuracy"], "split": "validation", "seconds": 1.0,
         "config": {"data": {"name": "digits"}, "objective": "accuracy"}, "teacher": None,
         "seeds": seeds, "costs": {"parameters": 1.0, "size_mib": 1.0},
     }  # fmt: skip

@@ -16,7 +16,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrainConfig,
 )
-from kdsweep.data.device import Materials, prepare_materials
+from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.run.batch import run_jobs
@@ -39,11 +39,11 @@ def config(place: Path, **teacher: object) -> Config:
     return Config(data=data, pair=PAIR, train=TRAIN, teacher=made, root=str(place))
 
 
-def ready(config: Config) -> tuple[Materials, Hardware]:
+def ready(config: Config) -> tuple[DeviceDataset, Hardware]:
     threads = torch.get_num_threads()
     hardware = choose_hardware(config.train)
     torch.set_num_threads(threads)
-    return prepare_materials(config, hardware), hardware
+    return load_device_dataset(config, hardware), hardware
 
 
 def links(config: Config) -> list[chain.Link]:
@@ -175,9 +175,9 @@ def trained(place: Path, name: str, **teacher: object) -> Outcome:
 def test_an_early_stopped_teacher_is_another_one_on_the_same_schedule(place: Path) -> None:
     full = trained(place, "full").record["teacher"]
     early = trained(place, "early", checkpoint_epoch=2).record["teacher"]
-    shelf = place / "store" / "teacher"
+    store = place / "store" / "teacher"
     histories = [
-        json.loads((shelf / one["key"] / "meta.json").read_text())["history"]
+        json.loads((store / one["key"] / "meta.json").read_text())["history"]
         for one in (full, early)
     ]
     assert [len(history) for history in histories] == [3, 2]

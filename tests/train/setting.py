@@ -19,7 +19,7 @@ from kdsweep.config import (
     ViewsConfig,
 )
 from kdsweep.data import Views, normalise
-from kdsweep.data.device import Judged
+from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import create_losses, hyperparameters
 from kdsweep.teachers.outputs import LiveTeacher
@@ -130,10 +130,10 @@ class Setting:
     ) -> None:
         images, self.labels = images_and_labels(IMAGES, seed=1)
         self.views = Views(images, data, device="cpu", dtype=torch.float64)
-        judged, truth = images_and_labels(30, seed=2)
-        self.judged = Judged(
+        evaluation, truth = images_and_labels(30, seed=2)
+        self.evaluation = EvaluationImages(
             name="validation",
-            images=judged,
+            images=evaluation,
             labels=truth,
             normalise=partial(normalise, config=CONFIG, dtype=torch.float64),
         )
@@ -174,7 +174,7 @@ class Setting:
             population,
             views=maker or self.views,
             labels=self.labels,
-            judged=self.judged,
+            evaluation=self.evaluation,
             criterion=criterion or Total(self.losses, self.labels, Config()),
             teacher=teacher or live,
             config=dataclasses.replace(self.config, epochs=epochs),

@@ -110,7 +110,7 @@ def watch(
     setting = _Setting(
         views=rendered,
         labels=labels,
-        judged=shared.judged,
+        evaluation=shared.evaluation,
         criterion=Total(made, labels, Config()),
         teacher=LiveTeacher(teacher.to(DEVICE), hardware, teacher_taps(made)),
         config=shared.config,

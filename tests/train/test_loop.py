@@ -91,9 +91,9 @@ def test_a_solo_run_is_the_plain_loop(setting: Setting, solo: dict[str, Trained]
         model.eval()
         del model.dropout.forward
         with torch.no_grad():
-            logits = model(setting.judged.normalise(setting.judged.images))
-        right = (logits.argmax(1) == setting.judged.labels).double().mean()
-        nll = F.cross_entropy(logits, setting.judged.labels)
+            logits = model(setting.evaluation.normalise(setting.evaluation.images))
+        right = (logits.argmax(1) == setting.evaluation.labels).double().mean()
+        nll = F.cross_entropy(logits, setting.evaluation.labels)
         history.append([sum(losses) / steps, 100 * float(right), float(nll)])
     trained = solo["m3"]
     for row, expected in zip(trained.history, history, strict=True):
@@ -276,9 +276,9 @@ def test_what_is_reported(setting: Setting, solo: dict[str, Trained]) -> None:
     trained = solo["m0"]
     assert set(trained.history[-1]) >= {"train_loss", "val_accuracy", "val_nll"}
     assert trained.logits is not None
-    right = (trained.logits.argmax(-1) == setting.judged.labels).double().mean() * 100
+    right = (trained.logits.argmax(-1) == setting.evaluation.labels).double().mean() * 100
     assert trained.history[-1]["val_accuracy"] == pytest.approx(float(right), abs=1e-5)
-    nll = torch.nn.functional.cross_entropy(trained.logits, setting.judged.labels)
+    nll = torch.nn.functional.cross_entropy(trained.logits, setting.evaluation.labels)
     assert trained.history[-1]["val_nll"] == pytest.approx(float(nll))
     assert all(p.dtype == torch.float64 for p in trained.state.values() if p.is_floating_point())
     assert trained.seconds > 0
@@ -296,13 +296,13 @@ def test_out_of_memory_while_judging_takes_smaller_batches(
 ) -> None:
     asked: list[int] = []
 
-    def greedy(chunks: Any, judged: Any, hardware: Any, batch_size: int) -> Tensor:
+    def greedy(chunks: Any, evaluation: Any, hardware: Any, batch_size: int) -> Tensor:
         asked.append(batch_size)
         if batch_size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(chunks, judged, hardware, batch_size)
+        return predict(chunks, evaluation, hardware, batch_size)
 
-    monkeypatch.setattr("kdsweep.train.evaluation.predict", greedy)
+    monkeypatch.setattr("kdsweep.train.loop.predict", greedy)
     results = setting.train(a_population(5), GROUPED)
     assert asked[:3] == [11, 6, 3]
     assert set(asked[3:]) == {2}
@@ -315,6 +315,6 @@ def test_not_even_one_image_can_be_judged(
     def greedy(*given: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("kdsweep.train.evaluation.predict", greedy)
+    monkeypatch.setattr("kdsweep.train.loop.predict", greedy)
     with pytest.raises(TrainingError, match="does not hold one image"):
         setting.train(a_population(1), GROUPED)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from omegaconf import OmegaConf
 
 from kdsweep.config import Config
-from kdsweep.data.device import Materials
+from kdsweep.data.device import DeviceDataset
 from kdsweep.results.record import RECORD
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
@@ -45,7 +45,7 @@ def open_parent(config: Config, study: str, params: Mapping[str, object]) -> Non
     opened[study] = tracker_of(config).open_sweep(study, params=params, tags={})
 
 
-class Logbook:
+class RunLogger:
     """Opens, feeds and closes the runs of one study, or of one experiment without a study.
 
     Args:
@@ -74,7 +74,7 @@ class Logbook:
             opened[self.study] = self.parent = parent
             self.logged = logged[self.tracker, parent]
 
-    def open_job(self, job: Job, materials: Materials) -> dict[int | None, str]:
+    def open_job(self, job: Job, dataset: DeviceDataset) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""
         tags = {"kdsweep.role": "student", **self._pair_tags(job.config)}
         if job.config.distill.without_images is not None:
@@ -83,32 +83,30 @@ class Logbook:
             tags["kdsweep.trial"] = str(job.config.trial)
         name, config = _job_name(job), job.config
         if len(job.seeds) == 1:
-            run = self._open(name, self.parent, config, tags, materials, seed=config.seed)
+            run = self._open(name, self.parent, config, tags, dataset, seed=config.seed)
             return {None: run, config.seed: run}
-        trial = self._open(name, self.parent, config, tags, materials, seed=None)
+        trial = self._open(name, self.parent, config, tags, dataset, seed=None)
         runs: dict[int | None, str] = {None: trial}
         for seed in job.seeds:
             own = {**tags, "kdsweep.role": "seed"}
-            runs[seed] = self._open(
-                f"{name} seed {seed}", trial, config, own, materials, seed=seed
-            )
+            runs[seed] = self._open(f"{name} seed {seed}", trial, config, own, dataset, seed=seed)
         return runs
 
     def open_network(
-        self, kind: str, key: str, config: Config, materials: Materials, seed: int
+        self, kind: str, key: str, config: Config, dataset: DeviceDataset, seed: int
     ) -> str:
         """Open the run of a teacher or baseline that is about to be trained."""
         tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
         model = config.pair.teacher if kind == "teacher" else config.pair.student
         self.logged.add(key)
         name = f"{kind} {model.name} seed {seed}"
-        return self._open(name, self.parent, config, tags, materials, seed=seed)
+        return self._open(name, self.parent, config, tags, dataset, seed=seed)
 
-    def mention(self, found: Found, config: Config, materials: Materials) -> None:
+    def mention(self, found: Found, config: Config, dataset: DeviceDataset) -> None:
         """Log a network that was found, once in each study, with its curve of old."""
         if found.key in self.logged:
             return
-        run = self.open_network(found.kind, found.key, config, materials, int(found.meta["seed"]))
+        run = self.open_network(found.kind, found.key, config, dataset, int(found.meta["seed"]))
         self.tracker.set_tags(run, {"kdsweep.found": "true"})
         self.tracker.log_history(run, found.meta["history"])
         self.finish_network(run, found)
@@ -155,11 +153,11 @@ class Logbook:
         parent: str | None,
         config: Config,
         tags: Mapping[str, str],
-        materials: Materials,
+        dataset: DeviceDataset,
         *,
         seed: int | None,
     ) -> str:
-        dataset, params = materials.dataset, _params(config)
+        host, params = dataset.host, _params(config)
         seeded = {} if seed is None else {"kdsweep.seed": str(seed)}
         run = self.tracker.open_run(
             name,
@@ -167,12 +165,12 @@ class Logbook:
             params={**params, **({} if seed is None else {"seed": seed})},
             tags={**self.tags, **tags, **seeded},
             dataset=DatasetInfo(
-                name=dataset.name,
-                digest=materials.digest,
-                source=dataset.name,
-                n_train=len(dataset.train.labels),
-                n_val=len(dataset.val.labels),
-                n_test=len(dataset.test.labels),
+                name=host.name,
+                digest=dataset.digest,
+                source=host.name,
+                n_train=len(host.train.labels),
+                n_val=len(host.val.labels),
+                n_test=len(host.test.labels),
             ),
         )
         self.open.append(run)
