@@ -1,7 +1,7 @@
-"""Paired tests on images: which images the distilled student and the baseline get right.
+"""What other images would have said: seeds and images resampled together.
 
-Diagnostics of two students or two sets of them, not verdicts: they are not simultaneous over
-cells, and McNemar's test knows nothing of the seeds that were not trained.
+A verdict's interval is about other seeds on these images. This one is about other images too. It
+is of one comparison alone, not simultaneous.
 """
 
 from __future__ import annotations
@@ -17,31 +17,6 @@ Bits = NDArray[np.bool_]
 _BLOCK = 250  # resamples held at once
 
 
-class McNemar(NamedTuple):
-    """Images on which two students disagree, and the exact two-sided p-value."""
-
-    gained: NDArray[np.int64]  # right in the distilled student alone
-    lost: NDArray[np.int64]  # right in the baseline alone
-    p: Array  # 1 where they never disagree
-
-
-def mcnemar(distilled: Bits, baseline: Bits) -> McNemar:
-    """McNemar's exact test of each pair of students on the same images (McNemar 1947).
-
-    Args:
-        distilled: [..., images], whether the answer is right.
-        baseline: [..., images], the same images in the same order.
-    """
-    from scipy.special import bdtr
-
-    assert distilled.shape == baseline.shape, (distilled.shape, baseline.shape)
-    gained = (distilled & ~baseline).sum(axis=-1)
-    lost = (baseline & ~distilled).sum(axis=-1)
-    discordant = gained + lost
-    tail = bdtr(np.minimum(gained, lost).astype(np.float64), discordant, 0.5)
-    return McNemar(gained, lost, np.minimum(1.0, 2.0 * np.asarray(tail)))
-
-
 class Crossed(NamedTuple):
     """Mean difference in points, over seeds and images, and its bootstrap interval."""
 
@@ -54,7 +29,6 @@ def crossed_bootstrap(
     distilled: Bits,
     baseline: Bits,
     *,
-    paired: bool,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -68,15 +42,13 @@ def crossed_bootstrap(
 
     Args:
         distilled: [seeds, images], whether the answer is right.
-        baseline: [seeds, images], or of another number of seeds where they are not paired.
-        paired: whether seed s of the one shares its seed with seed s of the other.
+        baseline: [seeds, images], of other seeds and any number of them.
         level: confidence of the interval, of this comparison alone.
         resamples: how many.
         seed: of the resampling.
     """
     rows, images = len(distilled), distilled.shape[1]
     assert baseline.shape[1] == images, (distilled.shape, baseline.shape)
-    assert not paired or len(baseline) == rows, (distilled.shape, baseline.shape)
     rng = np.random.default_rng(seed)
     # Images with the same answers everywhere are alike: draw how many of each kind.
     kinds, counts = np.unique(np.vstack([distilled, baseline]), axis=1, return_counts=True)
@@ -85,7 +57,7 @@ def crossed_bootstrap(
     for start in range(0, resamples, _BLOCK):
         size = min(_BLOCK, resamples - start)
         own = _seed_weights(rng, rows, size)
-        other = own if paired else _seed_weights(rng, len(baseline), size)
+        other = _seed_weights(rng, len(baseline), size)
         drawn = rng.multinomial(images, counts / images, size=size) / images  # [size, kinds]
         gap = own @ answers[:rows] - other @ answers[rows:]
         means.append(100.0 * (gap * drawn).sum(axis=1))
