@@ -12,7 +12,7 @@ from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
 from kdsweep.data.device import load_device_dataset
 from kdsweep.hardware.choose import choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, train_group
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member

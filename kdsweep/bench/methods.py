@@ -20,7 +20,7 @@ from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.store import Store, digest
 from kdsweep.sweep.plugins import register

@@ -18,7 +18,7 @@ from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.hardware.choose import Hardware, choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.run.workers import workers
 from kdsweep.store import Store, writable

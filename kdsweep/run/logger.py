@@ -9,13 +9,13 @@ import logging
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import OmegaConf
 
 from kdsweep.config import Config
 from kdsweep.data.device import DeviceDataset
-from kdsweep.results.record import RECORD
+from kdsweep.results.record import RECORD, Record
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
 from kdsweep.terminal.progress import Progress
@@ -118,23 +118,22 @@ class RunLogger:
         self.tracker.log_file(run, found.weights, "checkpoint")
         self.close(run, "finished")
 
-    def finish_job(self, job: Job, record: dict[str, Any], runs: Mapping[int | None, str]) -> None:
+    def finish_job(self, job: Job, record: Record, runs: Mapping[int | None, str]) -> None:
         """Close a job's runs with its metrics, files and state."""
         for seed in job.seeds:
-            kept = record["seeds"][str(seed)]
-            last = len(kept["history"])  # the step of the last epoch: MLflow shows the latest
-            self.tracker.log_metrics(runs[seed], {**kept["metrics"], **record["costs"]}, step=last)
+            kept = record.seeds[seed]
+            last = len(kept.history)  # the step of the last epoch: MLflow shows the latest
+            self.tracker.log_metrics(runs[seed], {**kept.metrics, **record.costs}, step=last)
             for path in sorted(job.folder.glob(f"*seed{seed}.*")):
                 self.tracker.log_file(runs[seed], path, "checkpoint")
         trial = runs[None]
         self.tracker.log_file(trial, job.folder / RECORD)
-        if len(job.seeds) > 1 and record["values"]:
-            self.tracker.log_metrics(trial, {**mean_metrics(record), **record["costs"]})
+        if len(job.seeds) > 1 and record.values:
+            self.tracker.log_metrics(trial, {**mean_metrics(record), **record.costs})
         for seed in job.seeds:
-            kept = record["seeds"][str(seed)]
-            self.close(runs[seed], _STATES[kept["status"]], kept["reason"])
+            self.close(runs[seed], _STATES[record.seeds[seed].status], record.seeds[seed].reason)
         if trial in self.open:
-            self.close(trial, _STATES[record["state"]], record["reason"])
+            self.close(trial, _STATES[record.state], record.reason)
 
     def close(self, run: str, status: Status, reason: str | None = None) -> None:
         """Close one run."""
@@ -253,13 +252,13 @@ _STATES: dict[str, Status] = {
 }
 
 
-def mean_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+def mean_metrics(record: Record) -> dict[str, float]:
     """The mean of each metric over a job's seeds, and the objective's standard deviation."""
-    seeds = [seed["metrics"] for seed in record["seeds"].values()]
+    seeds = [seed.metrics for seed in record.seeds.values()]
     means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
     spreads = {
         f"{name}_sd": statistics.stdev(m[name] for m in seeds)
-        for name in record["objectives"]
+        for name in record.objectives
         if name in seeds[0]
     }
     return {**means, **spreads, "seeds": float(len(seeds))}

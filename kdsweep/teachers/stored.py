@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_co
 from kdsweep.hardware.choose import Hardware
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
+from kdsweep.results.record import NetworkRecord
 from kdsweep.store import Store, writable
 from kdsweep.train.evaluation import predict_alone
 from kdsweep.train.interfaces import Trained
@@ -145,9 +147,12 @@ def replay(found: Found) -> Trained:
 
 
 def student_metrics(
-    trained: Trained, dataset: DeviceDataset, teacher: Found | None, baseline: Found | None
+    trained: Trained,
+    dataset: DeviceDataset,
+    teacher: Found | None,
+    baselines: Sequence[NetworkRecord],
 ) -> dict[str, float]:
-    """A student's metrics, how far it follows its teacher, and its gain over its baseline.
+    """A student's metrics, how far it follows its teacher, and its gain over the baselines' mean.
 
     ``delta_vs_baseline`` is in points of accuracy. Empty for a student that did not finish.
     """
@@ -157,9 +162,9 @@ def student_metrics(
         return {}
     prefix = dataset.evaluation.prefix
     measured = evaluation_metrics(trained.logits, dataset.evaluation.labels.cpu(), prefix)
-    if baseline is not None:
-        own, other = measured[f"{prefix}_accuracy"], baseline.metrics[f"{prefix}_accuracy"]
-        measured["delta_vs_baseline"] = own - other
+    alone = mean_metric(baselines, f"{prefix}_accuracy")
+    if alone is not None:
+        measured["delta_vs_baseline"] = measured[f"{prefix}_accuracy"] - alone
     if teacher is not None:
         taught = load_file(teacher.folder / LOGITS)["logits"]
         mine = trained.logits[None]
@@ -168,19 +173,27 @@ def student_metrics(
     return measured
 
 
+def mean_metric(networks: Sequence[NetworkRecord], name: str) -> float | None:
+    """The mean of a metric over the networks that have it; None where none has."""
+    values = [one.metrics[name] for one in networks if name in one.metrics]
+    return statistics.fmean(values) if values else None
+
+
 def open_test(
     model: nn.Module,
     state: dict[str, Tensor],
     dataset: DeviceDataset,
     config: Config,
     hardware: Hardware,
-) -> dict[str, float]:
-    """Metrics of a trained network on the test images, under ``test_...``."""
+) -> tuple[dict[str, float], Tensor]:
+    """Metrics of a trained network on the test images, under ``test_...``, and which are right."""
     own = model.state_dict()
     model.load_state_dict({name: value for name, value in state.items() if name in own})
     model = model.to(device=hardware.device, dtype=hardware.dtype)
     logits = predict_alone(model, dataset.test, hardware, config.evaluate.batch_size)
-    return evaluation_metrics(logits, dataset.test.labels.cpu(), dataset.test.prefix)
+    labels = dataset.test.labels.cpu()
+    right = correct(logits[None], labels)[0]
+    return evaluation_metrics(logits, labels, dataset.test.prefix), right
 
 
 def save_student(folder: Path, trained: Trained, dataset: DeviceDataset) -> None:
@@ -196,8 +209,14 @@ def save_student(folder: Path, trained: Trained, dataset: DeviceDataset) -> None
         save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
         for part, state in trained.beside.items():
             save_file(state, folder / f"{part}-seed{trained.seed}.safetensors")
-        right = correct(trained.logits[None], dataset.evaluation.labels.cpu())[0]
-        (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
+    right = correct(trained.logits[None], dataset.evaluation.labels.cpu())[0]
+    save_correct(folder, f"seed{trained.seed}", right)
+
+
+def save_correct(folder: Path, name: str, right: Tensor) -> None:
+    """Write which images a network has right, bit by bit, as ``correct-NAME.bits``."""
+    with writable(folder):
+        (folder / f"correct-{name}.bits").write_bytes(pack_correctness(right))
 
 
 def costs_of(

@@ -112,9 +112,7 @@ class RaceDesign:
         shares = cells + _AVERAGE_SHARE * len(places(axes))
         error = -math.expm1(math.log(level) / shares)
         # Of the least information that cells or baseline can have: rounds are then the least alike.
-        fractions = [
-            min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)
-        ]
+        fractions = [min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)]
         return cls(
             cells=cells,
             axes=None if axes is None else tuple(axes),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.verdict.design import Place, RaceDesign
+from kdsweep.verdict.design import RaceDesign
 from kdsweep.verdict.outcome import Average, Cell, Outcome, Verdict
 from kdsweep.verdict.race import BETTER, EQUIVALENT, OPEN, WORSE, Comparisons, Race, race
 
@@ -65,9 +65,7 @@ def _padded(rows: Sequence[Array], width: int) -> Array:
     return filled
 
 
-def _unjudged(
-    design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]
-) -> Outcome:
+def _unjudged(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]) -> Outcome:
     """The differences so far, before the first round is complete."""
     means = [_mean(values[: design.baselines[0]]) for values in baselines]
     cells = []

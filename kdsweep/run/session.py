@@ -1,0 +1,43 @@
+"""What one command works with, from its first job to its last: opened once, closed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kdsweep.config import Config
+from kdsweep.run.logger import RunLogger, tracker_of
+from kdsweep.run.workers import stop_workers
+from kdsweep.store import Store
+
+
+class Session:
+    """The store, the tracker and the worker processes of one command.
+
+    Args:
+        config: of any job: all of a session's have one root and one tracking.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.store = Store(Path(config.root))
+        self.tracker = tracker_of(config)
+
+    def logger(self, config: Config, device: str) -> RunLogger:
+        """Opens and closes the runs of a batch."""
+        return RunLogger(self.tracker, config, device)
+
+    def close(self) -> None:
+        """End what would outlive the command."""
+        stop_workers()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
