@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdsweep.verdict.spending import round_levels
 
@@ -45,7 +46,11 @@ class Place(NamedTuple):
     """Which cells an average is over: all of them, or those at ``index`` of ``axis``."""
 
     axis: int | None
-    index: int | None
+    index: int
+
+    def of(self, grid: NDArray[Any]) -> NDArray[Any]:
+        """The values of a grid, its first dimensions the axes, that the average is over."""
+        return grid if self.axis is None else grid.take(self.index, axis=self.axis)
 
 
 def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
@@ -54,7 +59,7 @@ def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
         return ()
     long = [axis for axis, length in enumerate(axes) if length > 1]
     levels = long if len(long) > 1 else []  # along a single axis they are the cells
-    return (*(Place(a, i) for a in levels for i in range(axes[a])), Place(None, None))
+    return (*(Place(a, i) for a in levels for i in range(axes[a])), Place(None, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +116,8 @@ class RaceDesign:
         theirs = tuple(first + grown * r for r in range(rounds))
         shares = cells + _AVERAGE_SHARE * len(places(axes))
         error = -math.expm1(math.log(level) / shares)
-        # Of the least information that cells or baseline can have: rounds are then the least alike.
-        fractions = [
-            min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)
-        ]
+        # The least information that cells or baseline can have: rounds are then least alike.
+        fractions = [min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)]
         return cls(
             cells=cells,
             axes=None if axes is None else tuple(axes),

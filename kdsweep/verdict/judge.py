@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.verdict.design import Place, RaceDesign
+from kdsweep.verdict.design import RaceDesign
 from kdsweep.verdict.outcome import Average, Cell, Outcome, Verdict
 from kdsweep.verdict.race import BETTER, EQUIVALENT, OPEN, WORSE, Comparisons, Race, race
 
@@ -46,7 +46,7 @@ def judge(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array
     state, done = None, 0
     while done < design.rounds and going.any():
         n, n0 = design.seeds[done], design.baselines[done]
-        behind = any(len(scores[i]) < n for i in np.flatnonzero(going))
+        behind = any(len(scores[i]) < n for i in np.flatnonzero(going).tolist())
         if behind or any(len(baselines[g]) < n0 for g in set(groups[going].tolist())):
             break
         done += 1
@@ -65,9 +65,7 @@ def _padded(rows: Sequence[Array], width: int) -> Array:
     return filled
 
 
-def _unjudged(
-    design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]
-) -> Outcome:
+def _unjudged(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]) -> Outcome:
     """The differences so far, before the first round is complete."""
     means = [_mean(values[: design.baselines[0]]) for values in baselines]
     cells = []
@@ -138,7 +136,7 @@ def _averages(
     members = np.arange(design.cells).reshape(design.axes or (design.cells,))
     averages = []
     for i, place in enumerate(design.places):
-        part = members if place.axis is None else members.take(place.index, axis=place.axis)
+        part = place.of(members)
         rows = part.ravel()
         good = int((~np.isnan(scores[rows, :n]).any(axis=0)).sum())
         groups = [design.groups[row] for row in rows.tolist()]

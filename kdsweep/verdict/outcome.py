@@ -9,7 +9,7 @@ from kdsweep.verdict.design import Place, RaceDesign
 
 
 class Verdict(StrEnum):
-    """The four answers. The order of the rules is theirs: a difference comes before equivalence."""
+    """The four answers; a difference comes before equivalence."""
 
     BETTER = "better"  # the interval lies above 0, however little
     WORSE = "worse"  # below 0

@@ -112,9 +112,7 @@ def _compare(found: Estimate, level: float, margin: float) -> Comparisons:
 
     half = stdtrit(found.df, 1.0 - 0.5 * level) * found.error
     low, high = found.difference - half, found.difference + half
-    return Comparisons(
-        verdict=classify(low, high, margin), low=low, high=high, **found._asdict()
-    )
+    return Comparisons(verdict=classify(low, high, margin), low=low, high=high, **found._asdict())
 
 
 def _averages(design: RaceDesign, scores: Array, baselines: Array) -> Comparisons:
