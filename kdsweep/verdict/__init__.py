@@ -12,6 +12,7 @@ from kdsweep.verdict.text import (
     average_sentence,
     cell_sentence,
     forecast_sentence,
+    images_sentence,
     outcome_lines,
     scope_sentence,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "crossed_bootstrap",
     "forecast",
     "forecast_sentence",
+    "images_sentence",
     "judge",
     "outcome_lines",
     "scope_sentence",

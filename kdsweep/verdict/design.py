@@ -43,14 +43,14 @@ def baseline_seeds(n: int, cells: int) -> int:
 
 
 class Place(NamedTuple):
-    """Which cells an average is over: all of them, or those at ``index`` of ``axis``."""
+    """Which cells an average is over: those at one place of an axis, or all (no axis)."""
 
     axis: int | None
-    index: int
+    at: int
 
     def of(self, grid: NDArray[Any]) -> NDArray[Any]:
         """The values of a grid, its first dimensions the axes, that the average is over."""
-        return grid if self.axis is None else grid.take(self.index, axis=self.axis)
+        return grid if self.axis is None else grid.take(self.at, axis=self.axis)
 
 
 def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
@@ -169,4 +169,7 @@ class RaceDesign:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:
         """The design that ``to_dict`` was made of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()
+        }
+        return cls(**values)

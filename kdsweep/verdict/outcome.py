@@ -26,7 +26,7 @@ class Comparison:
 
     verdict: Verdict
     difference: float | None  # None where no seed finished
-    n: int  # seeds that finished
+    n: int  # seeds that finished; of an average, those of all its cells
     failed: int  # seeds that did not
     error: float | None = None  # standard error
     low: float | None = None  # simultaneous interval, within what accuracies can be

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from kdsweep.verdict.forecast import POWER, Forecast
+from kdsweep.verdict.images import Crossed
 from kdsweep.verdict.outcome import Average, Cell, Comparison, Outcome, Verdict
 
 
@@ -78,40 +77,48 @@ def answer_sentence(outcome: Outcome) -> str:
     if outcome.round == 0:
         return "No verdict yet: round 1 is not complete."
     cells = len(outcome.cells)
-    better, worse, alike = map(outcome.count, (Verdict.BETTER, Verdict.WORSE, Verdict.EQUIVALENT))
-    of_all = "this cell" if cells == 1 else f"{{}} of {cells} cells"
+    better, worse = outcome.count(Verdict.BETTER), outcome.count(Verdict.WORSE)
     if better and worse:
         return f"Distillation helps in {better} and harms in {worse} of {cells} cells."
-    if better:
-        none = "" if cells == 1 else " and harms in none that could be decided"
-        return f"Distillation helps in {of_all.format(better)}{none}."
-    if worse:
-        none = "" if cells == 1 else " and helps in none that could be decided"
-        return f"Distillation harms in {of_all.format(worse)}{none}."
-    whole = [a for a in outcome.averages if a.verdict in {Verdict.BETTER, Verdict.WORSE}]
-    if whole:
-        does = {Verdict.BETTER: "helps", Verdict.WORSE: "harms"}
-        said = " and ".join(dict.fromkeys(does[a.verdict] for a in whole))
-        what = "over all cells" if whole[-1].place.axis is None else "over some rows or columns"
-        return f"Distillation {said} on average {what}; no single cell is decided."
-    if alike == cells:
-        margin = f"by more than {outcome.design.margin:g} points"
-        return f"Distillation neither helps nor harms {margin} in {_any(cells)}."
-    return f"No difference was found; {_excluded(outcome.cells)}."
+    if not better and not worse:
+        return _no_cell(outcome)
+    does, other = ("helps", "worse") if better else ("harms", "better")
+    if cells == 1:
+        return f"Distillation {does}."
+    return (
+        f"Distillation {does} in {better or worse} of {cells} cells; "
+        f"none is shown to be {other} than the student alone."
+    )
+
+
+def _no_cell(outcome: Outcome) -> str:
+    """The answer where no cell differs."""
+    cells = outcome.cells
+    told = [a for a in outcome.averages if a.verdict in {Verdict.BETTER, Verdict.WORSE}]
+    if told:
+        verbs = {Verdict.BETTER: "helps", Verdict.WORSE: "harms"}
+        does = " and ".join(dict.fromkeys(verbs[average.verdict] for average in told))
+        where = "all cells" if told[-1].place.axis is None else "some rows or columns"
+        return f"Distillation {does} on average over {where}; no single cell shows it."
+    if outcome.count(Verdict.EQUIVALENT) == len(cells):
+        where = "" if len(cells) == 1 else f" in any of {len(cells)} cells"
+        margin = outcome.design.margin
+        return f"Distillation makes no difference of more than {margin:g} points{where}."
+    return f"No difference is shown: {_excluded(cells)}."
 
 
 def average_sentence(average: Average, axes: Sequence[Axis], cells: int) -> str:
-    """One average's verdict, named by its axis, as in "alpha 0.9, mean over T 1..5"."""
+    """One average's verdict, named by its axis, as in "alpha 0.9, mean over T 1 to 5"."""
     place = average.place
     if place.axis is None:
         return f"all {cells} cells: {_said(average)}"
     over = ", ".join(
-        f"{axis.name} {axis.values[0]}..{axis.values[-1]}"
+        f"{axis.name} {axis.values[0]} to {axis.values[-1]}"
         for i, axis in enumerate(axes)
         if i != place.axis and len(axis.values) > 1
     )
     axis = axes[place.axis]
-    return f"{axis.name} {axis.values[place.index]}, mean over {over}: {_said(average)}"
+    return f"{axis.name} {axis.values[place.at]}, mean over {over}: {_said(average)}"
 
 
 def cell_sentence(label: str, cell: Cell) -> str:
@@ -147,6 +154,14 @@ def scope_sentence(
     return f"{what}{teacher}. Intervals of {100.0 * design.level:g} %.{over}"
 
 
+def images_sentence(label: str, crossed: Crossed) -> str:
+    """A difference with the interval that other images are in as well as other seeds."""
+    return (
+        f"{label}: {crossed.difference:+.2f} [{crossed.low:+.2f}, {crossed.high:+.2f}] "
+        "for other seeds and other images alike (crossed bootstrap, this comparison alone)"
+    )
+
+
 def _said(comparison: Comparison) -> str:
     """Verdict, difference and interval; of something open, between what it is."""
     if comparison.low is None or comparison.high is None or comparison.difference is None:
@@ -176,12 +191,9 @@ def _excluded(cells: Sequence[Cell]) -> str:
         return "none has an interval"
     rest = len(cells) - len(highs)
     apart = f", {rest} without an interval apart" if rest else ""
-    bounds = f"better by more than {max(highs):+.1f} or worse by more than {min(lows):+.1f} points"
+    up, down = max(highs), max(0.0, -min(lows))
+    bounds = f"better by more than {up:.1f} or worse by more than {down:.1f} points"
     return f"{'it is not' if len(cells) == 1 else 'none is'} {bounds}{apart}"
-
-
-def _any(cells: int) -> str:
-    return "this cell" if cells == 1 else f"any of {cells} cells"
 
 
 def _count(n: int, noun: str) -> str:
