@@ -19,6 +19,7 @@ class VerdictConfig:
     first_baseline_seed: int = FIRST_BASELINE_SEED  # the baseline shares no seed with a cell
     margin: float = 0.5  # points within which a difference does not matter
     futility: float | None = None  # |t| up to which a cell leaves undecided; null: by their number
+    top: int = 3  # of what a sampler draws: so many of the best race, with fresh seeds
 
     def __post_init__(self) -> None:
         given = self.baseline_seeds
@@ -42,6 +43,8 @@ class VerdictConfig:
             self.futility,
             "0 or more, or null",
         )
+
+        require(self.top >= 0, "verdict.top", self.top, "0 or more cells")
 
     def seeds_for(self, seeds: int) -> int:
         """The baseline's seeds beside a cell of so many, where nobody knows of other cells."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kdsweep.results.record import COMPLETE, RECORD, NetworkRecord, Record, find_record
 
 # What a job is given beside its point: where it belongs, and which seeds it trains.
+DRAWN = 0  # the round of what a sampler draws, before the race
 BOOKKEEPING = ("study", "trial", "round", "seed", "seeds")
 
 
@@ -57,9 +58,9 @@ def read_records(folder: Path) -> list[Record]:
     return sorted(records, key=lambda record: (record.trial is None, record.trial or 0))
 
 
-def point_of(record: Record) -> dict[str, str]:
+def point_of(overrides: Sequence[str]) -> dict[str, str]:
     """What was set on the command line, by key, without what belongs to the job alone."""
-    pairs = (item.partition("=") for item in record.overrides if "=" in item)
+    pairs = (item.partition("=") for item in overrides if "=" in item)
     found = {key.lstrip("+"): value for key, _, value in pairs}
     return {
         key: value
@@ -69,15 +70,17 @@ def point_of(record: Record) -> dict[str, str]:
 
 
 def cells_of(records: Sequence[Record]) -> list[CellRecords]:
-    """Records by cell, in the order of first trials; of a round trained twice the later one."""
+    """Records by cell, in the order of first trials; of a round trained twice the later one.
+
+    Scores by which a sampler chose are left out where a cell has others: they flatter it.
+    """
     by_cell: dict[str, dict[int, Record]] = {}
     for record in records:
-        key = json.dumps(point_of(record), sort_keys=True)
+        key = json.dumps(point_of(record.overrides), sort_keys=True)
         by_cell.setdefault(key, {})[record.round] = record
-    return [
-        CellRecords(
-            point=point_of(next(iter(rounds.values()))),
-            rounds=tuple(rounds[number] for number in sorted(rounds)),
-        )
-        for rounds in by_cell.values()
-    ]
+    cells = []
+    for rounds in by_cell.values():
+        raced = [number for number in sorted(rounds) if number > DRAWN] or [DRAWN]
+        kept = tuple(rounds[number] for number in raced)
+        cells.append(CellRecords(point=point_of(kept[0].overrides), rounds=kept))
+    return cells

@@ -38,29 +38,37 @@ def judge_sweep(
         return sweep, None
     if any(record.state == PRUNED for cell in cells for record in cell.rounds):
         return dataclasses.replace(sweep, verdict_lines=(STOPPED,)), None
-    if adaptive:
-        return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,)), None
     if not any(cell.baselines for cell in cells):
         return sweep, None
-    margin = float(cells[0].last.config["verdict"]["margin"])
-    race = Race.find(folder) or Race.of(cells, margin=margin)
+    race = Race.find(folder)
+    if race is None and adaptive:
+        return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,)), None
+    if race is None:
+        race = Race.of(cells, margin=float(cells[0].last.config["verdict"]["margin"]))
     if race is None:
         return dataclasses.replace(sweep, verdict_lines=(ONE_SEED,)), None
     outcome = race.judge(cells, sweep.objective)
-    return with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome), outcome
+    lines = outcome_lines(
+        outcome,
+        race.labels(),
+        axes=race.axes(),
+        images=images_of(cells),
+        split=sweep.split,
+        teachers=len(sweep.teachers),
+    )
+    return with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines), outcome
 
 
-def with_verdicts(sweep: Sweep, verdicts: Sequence[Cell | None], outcome: Outcome) -> Sweep:
+def with_verdicts(
+    sweep: Sweep, verdicts: Sequence[Cell | None], outcome: Outcome, lines: Sequence[str]
+) -> Sweep:
     """The sweep with the verdicts of its cells, in their order, and the outcome in words."""
     cells = tuple(
         dataclasses.replace(cell, verdict=None if judged is None else cell_verdict(judged))
         for cell, judged in zip(sweep.cells, verdicts, strict=True)
     )
     return dataclasses.replace(
-        sweep,
-        cells=cells,
-        verdict_lines=outcome_lines(outcome, [cell.label for cell in cells]),
-        equivalence=outcome.design.margin,
+        sweep, cells=cells, verdict_lines=tuple(lines), equivalence=outcome.design.margin
     )
 
 

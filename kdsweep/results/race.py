@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.results.cells import CellRecords
+from kdsweep.results.cells import DRAWN, CellRecords
 from kdsweep.store import write_json
-from kdsweep.verdict import Cell, Outcome, RaceDesign, judge
+from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge
 
 RACE = "race.json"  # in a study's folder
 
@@ -70,7 +70,7 @@ class Race:
             cells: of the study, in any order; those that have no record yet count as begun.
             metric: in percent, higher is better.
         """
-        by_point = {_key(cell.point): cell for cell in cells}
+        by_point = {_key(c.point): c for c in cells if c.last.round > DRAWN}
         found = [by_point.get(_key(point)) for point in self.points]
         none = np.array([])
         return judge(
@@ -78,6 +78,22 @@ class Race:
             [none if cell is None else cell.scores(metric) for cell in found],
             self._baselines(found, metric),
         )
+
+    def labels(self) -> list[str]:
+        """What each cell is called: its varying keys with their values."""
+        keys = self._varying()
+        named = [{key.rpartition(".")[2]: p.get(key, "") for key in keys} for p in self.points]
+        return [" ".join(f"{k}={v}" for k, v in one.items()) or "the cell" for one in named]
+
+    def axes(self) -> list[Axis]:
+        """The axes of a complete grid, in the design's order."""
+        return [
+            Axis(key.rpartition(".")[2], list(dict.fromkeys(p[key] for p in self.points)))
+            for key in (self._varying() if self.design.axes is not None else [])
+        ]
+
+    def _varying(self) -> list[str]:
+        return varying(self.points)
 
     def in_order_of(self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]) -> list[Cell | None]:
         """The verdicts, which are in the design's order, in the order of ``cells``."""
@@ -95,16 +111,23 @@ class Race:
 
 def grid_axes(points: Sequence[Mapping[str, str]]) -> tuple[int, ...] | None:
     """The lengths of a complete grid's axes, the last one fastest; None where it is not one."""
-    varying = [key for key in points[0] if len({point.get(key) for point in points}) > 1]
-    levels = [list(dict.fromkeys(point[key] for point in points)) for key in varying]
+    keys = varying(points)
+    if not keys or any(key not in point for key in keys for point in points):
+        return None
+    levels = [list(dict.fromkeys(point[key] for point in points)) for key in keys]
     lengths = tuple(map(len, levels))
-    if not varying or int(np.prod(lengths)) != len(points):
+    if int(np.prod(lengths)) != len(points):
         return None
     order = [
-        tuple(level.index(point[key]) for key, level in zip(varying, levels, strict=True))
+        tuple(level.index(point[key]) for key, level in zip(keys, levels, strict=True))
         for point in points
     ]
     return lengths if order == list(np.ndindex(lengths)) else None
+
+
+def varying(points: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys in which points differ, in the order of the command line."""
+    return [key for key in points[0] if len({point.get(key) for point in points}) > 1]
 
 
 def _key(point: Mapping[str, str]) -> str:

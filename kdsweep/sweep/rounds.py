@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.config import Config
 from kdsweep.errors import UserError
-from kdsweep.hardware.choose import batch_of_cells, usable_cores
-from kdsweep.results.cells import CellRecords, cells_of, point_of_overrides, read_records
+from kdsweep.results.cells import DRAWN, cells_of, point_of, read_records
 from kdsweep.results.race import Race, grid_axes
+from kdsweep.run.grouping import group_key
 from kdsweep.run.job import Job
-from kdsweep.run.plan import Plan
-from kdsweep.sweep.binding import adopt_race
+from kdsweep.sweep.binding import adopt_race, find_race
 from kdsweep.sweep.cells import Cells, Point
-from kdsweep.sweep.study import Claim, SweepStudy, Unit
+from kdsweep.sweep.study import Claim, SweepStudy, Unit, unit_of
 from kdsweep.teachers.keys import baseline_key
-from kdsweep.verdict import Outcome, RaceDesign, baseline_seeds, forecast, forecast_line
+from kdsweep.verdict import Outcome, RaceDesign, baseline_seeds, forecast, forecast_sentence
 
 log = logging.getLogger(__name__)
-DRAWN = 0  # the round of what a sampler draws: before the race
 
 
 class Rounds:
     """Where a study stands, and what it trains next.
 
     Args:
-        study: opened.
+        study: opened, and held while this is made.
         cells: checked.
         points: of the grid; none where a sampler draws.
         folder: of the study, with its records.
@@ -55,15 +51,215 @@ class Rounds:
         self.study = study
         self.cells = cells
         self.config: Config = cells.config
-        self.points = points
+        self.points = list(points)
         self.folder = folder
         self.n_trials = n_trials
-        self.race: Race | None = None
         self.outcome: Outcome | None = None
+        self.grid = bool(points)
+        self.race = find_race(study.study)
         self.units = [Unit.of(point, 1) for point in points]
+        if self.grid and self.races:
+            self.race = self._adopt(self.points)
 
     @property
     def races(self) -> bool:
-        """Whether cells are judged in rounds."""
+        """Whether cells are judged, in one round or in several."""
         config = self.config
-        return config.seeds > 1 and config.objectives == ("accuracy",) and config.pruner.name == "none"
+        single = config.objectives == ("accuracy",) and config.pruner.name == "none"
+        return single and config.seeds > 1
+
+    def job(self, claim: Claim, folder: Path) -> Job:
+        """A trial's training: its cell with the seeds of its round."""
+        cell = self.cells.of(claim.point)
+        config = cell.config
+        after = claim.round - (1 if self.grid else DRAWN)
+        seeds = config.seeds
+        own: dict[str, object] = {
+            "study": self.study.name,
+            "trial": claim.number,
+            "round": claim.round,
+            "seed": config.seed + seeds * after,
+        }
+        verdict = dataclasses.replace(config.verdict, baseline_seeds=self._baselines(claim.round))
+        overrides = (
+            *cell.overrides,
+            *(f"{key}={value}" for key, value in own.items()),
+            f"verdict.baseline_seeds={verdict.baseline_seeds}",
+        )
+        return Job(
+            config=dataclasses.replace(
+                config,
+                study=self.study.name,
+                trial=claim.number,
+                round=claim.round,
+                seed=config.seed + seeds * after,
+                verdict=verdict,
+            ),
+            folder=folder,
+            overrides=overrides,
+        )
+
+    def _baselines(self, round_: int) -> int:
+        """Seeds of a baseline by the end of a round."""
+        if self.race is not None and round_ > DRAWN:
+            return self.race.design.baseline_seeds(round_)
+        config = self.config
+        if config.verdict.baseline_seeds == "auto" and self.grid and config.seeds > 1:
+            return baseline_seeds(config.seeds, len(self.points))
+        return config.verdict.seeds_for(config.seeds)
+
+    def wants_draws(self, failed: int) -> bool:
+        """Whether the sampler is to draw another point; ``failed`` may be tried again later."""
+        if self.grid or self.race is not None:
+            return False
+        drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
+        busy = sum(_is_busy(trial) for trial in drawn)
+        return busy + failed < self.n_trials
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another round may follow when this one is complete."""
+        if self.race is None:
+            return not self.grid and self.races and self.config.verdict.top > 0
+        return self._number < self._last
+
+    @property
+    def _number(self) -> int:
+        return self.units[0].round if self.units else DRAWN
+
+    @property
+    def _last(self) -> int:
+        assert self.race is not None
+        return min(self.config.rounds, self.race.design.rounds)
+
+    def advance(self) -> bool:
+        """Go on to the next round, if this one is complete; whether there is one."""
+        if self.race is None:
+            if self.grid or not self.races or self.config.verdict.top == 0:
+                return False
+            return self._race_the_best()
+        cells = cells_of(read_records(self.folder))
+        objective = self._objective()
+        self.outcome = self.race.judge(cells, objective)
+        if self.outcome.round < self._number:
+            self._refuse_foreign_records()
+            return False
+        if self.outcome.round >= self._last or not self.outcome.pending:
+            return False
+        points = self._race_points()
+        self.units = [
+            Unit.of(points[i], self.outcome.round + 1) for i in self.outcome.pending
+        ]
+        log.info(
+            "round %d of %d: %d cells go on, %d are decided, %d left",
+            self._number,
+            self._last,
+            len(self.units),
+            sum(c.verdict != "open" for c in self.outcome.cells),
+            sum(c.verdict == "open" and not c.racing for c in self.outcome.cells),
+        )
+        return True
+
+    def _race_the_best(self) -> bool:
+        """Let the best points that the sampler has drawn race, once it has drawn them all."""
+        drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
+        settled = [trial for trial in drawn if trial.state.is_finished()]
+        if len(settled) < len(drawn) or len(settled) < self.n_trials:
+            return False
+        complete = [trial for trial in settled if trial.state == TrialState.COMPLETE]
+        complete.sort(key=lambda trial: -trial.values[0])
+        best = list(dict.fromkeys(unit_of(trial).point for trial in complete))
+        chosen = [dict(point) for point in best[: self.config.verdict.top]]
+        if not chosen:
+            return False
+        self.race = self._adopt(chosen)
+        self.units = [Unit.of(point, 1) for point in chosen]
+        log.info("the best %d of %d race, with fresh seeds", len(chosen), len(complete))
+        log.info("%s", forecast_sentence(forecast(self.race.design)))
+        return True
+
+    def _adopt(self, points: Sequence[Point]) -> Race:
+        """The study's race over these points, as it is, or is now made."""
+        cells = [self.cells.of(point) for point in points]
+        shown = [point_of(cell.overrides) for cell in cells]
+        plans = {plan.key: plan for plan in self.cells.plans}
+        keys = []
+        for cell in cells:
+            plan = plans[group_key(cell.config)]
+            first = cell.config.verdict.first_baseline_seed
+            keys.append(baseline_key(cell.config, plan.dataset, plan.hardware, first))
+        distinct = list(dict.fromkeys(keys))
+        verdict = self.config.verdict
+        design = RaceDesign.create(
+            cells=len(points),
+            seeds=self.config.seeds,
+            rounds=self.config.rounds,
+            axes=grid_axes(shown) if self.grid else None,
+            groups=[distinct.index(key) for key in keys],
+            baseline=None if verdict.baseline_seeds == "auto" else verdict.baseline_seeds,
+            margin=verdict.margin,
+            futility=verdict.futility,
+        )
+        race = adopt_race(
+            self.study.study, Race(design=design, points=tuple(shown)), self.config.rounds
+        )
+        race.write(self.folder)
+        return race
+
+    def _race_points(self) -> list[Point]:
+        """The cells of the race in its order, as points of the space."""
+        assert self.race is not None
+        by_text = {
+            tuple(sorted(point_of(self.cells.of(point).overrides).items())): point
+            for point in (self.points or [dict(unit_of(t).point) for t in self.study.trials()])
+        }
+        return [by_text[tuple(sorted(point.items()))] for point in self.race.points]
+
+    def _objective(self) -> str:
+        split = self.cells.plans[0].dataset.evaluation
+        return f"{split.prefix}_{self.config.objectives[0]}"
+
+    def _refuse_foreign_records(self) -> None:
+        """A round whose trials have ended, without records here, can't be judged here.
+
+        Raises:
+            UserError: the records are under another root.
+        """
+        here = {record.trial for record in read_records(self.folder)}
+        ended = [
+            trial.number
+            for trial in self.study.trials(TrialState.COMPLETE)
+            if unit_of(trial) in set(self.units) and trial.number not in here
+        ]
+        if ended:
+            raise UserError(
+                f"study={self.study.name}: the records of {len(ended)} of its trials are not in "
+                f"{self.folder}; all of its processes need one root=, in a folder that they share"
+            )
+
+    def announce(self) -> None:
+        """Say what is to be trained."""
+        space = ", ".join(self.study.distributions) or "nothing"
+        name = self.study.name
+        if self.grid:
+            missing = len(self.study.missing(self.units))
+            total = len(self.units)
+        else:
+            drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
+            total = self.n_trials
+            missing = max(0, total - sum(map(_is_busy, drawn)))
+        running = len(self.study.trials(TrialState.RUNNING))
+        if not missing and not running:
+            log.info("study %s: all %d trials are finished", name, total)
+            return
+        elsewhere = f", {running} in other processes" if running else ""
+        log.info(
+            "study %s: %s, %d of %d trials to go%s", name, space, missing, total, elsewhere
+        )
+        if self.race is not None and missing == total:
+            log.info("%s", forecast_sentence(forecast(self.race.design)))
+
+
+def _is_busy(trial: FrozenTrial) -> bool:
+    """Whether a trial needs no other in its place: it runs, waits, or is settled."""
+    return trial.state != TrialState.FAIL or bool(trial.user_attrs.get("kdsweep:final"))
