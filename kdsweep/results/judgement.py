@@ -52,7 +52,7 @@ def judge_sweep(
         outcome,
         race.labels(),
         axes=race.axes(),
-        images=images_of(cells),
+        images=cells[0].last.images,
         split=sweep.split,
         teachers=len(sweep.teachers),
     )

@@ -95,7 +95,9 @@ class Race:
     def _varying(self) -> list[str]:
         return varying(self.points)
 
-    def in_order_of(self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]) -> list[Cell | None]:
+    def in_order_of(
+        self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]
+    ) -> list[Cell | None]:
         """The verdicts, which are in the design's order, in the order of ``cells``."""
         found = dict(zip(map(_key, self.points), verdicts, strict=True))
         return [found.get(_key(cell.point)) for cell in cells]

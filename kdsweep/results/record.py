@@ -61,6 +61,7 @@ class Record:
     objectives: tuple[str, ...]
     values: tuple[float, ...]  # means over seeds; empty unless every seed has finished
     split: str  # validation or test: which images the values are of
+    images: int  # how many of them
     run_id: str | None
     seconds: float
     costs: Metrics

@@ -68,6 +68,7 @@ class _Batch:
         self.logger = session.logger(plan.config, plan.hardware.describe())
         self.networks = Networks(plan, session.store, self.logger)
         self.split = plan.dataset.evaluation.name
+        self.images = len(plan.dataset.evaluation.labels)
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
@@ -113,7 +114,9 @@ class _Batch:
         """A job that would fail again: with a record that says so, and a run that shows it."""
         for run in reversed(self.logger.open_job(job, self.plan.dataset).values()):
             self.logger.close(run, "failed", str(error))
-        record = failed_record(job, error, split=self.split, baselines=baselines)
+        record = failed_record(
+            job, error, split=self.split, images=self.images, baselines=baselines
+        )
         write_record(job.folder, record)
         return Outcome(record=record, error=error)
 
@@ -227,6 +230,7 @@ class _Batch:
             job,
             students,
             split=self.split,
+            images=self.images,
             teacher=None if teacher is None else network_record(teacher),
             baselines=baselines,
             costs=costs,

@@ -30,6 +30,7 @@ def make_record(
     students: Sequence[Student],
     *,
     split: str,
+    images: int,
     teacher: NetworkRecord | None,
     baselines: Sequence[NetworkRecord],
     costs: Mapping[str, float],
@@ -58,6 +59,7 @@ def make_record(
         objectives=tuple(names),
         values=() if broken else tuple(_mean(name, students, costs, prefix) for name in names),
         split=split,
+        images=images,
         run_id=run_id,
         seconds=sum(s.trained.seconds for s in students),
         costs=dict(costs),
@@ -69,7 +71,12 @@ def make_record(
 
 
 def failed_record(
-    job: Job, error: Exception, *, split: str, baselines: Sequence[NetworkRecord] = ()
+    job: Job,
+    error: Exception,
+    *,
+    split: str,
+    images: int,
+    baselines: Sequence[NetworkRecord] = (),
 ) -> Record:
     """The record of a job of which no seed could be trained, and which would fail again."""
     reason = str(error)
@@ -90,6 +97,7 @@ def failed_record(
         ),
         values=(),
         split=split,
+        images=images,
         run_id=None,
         seconds=0.0,
         costs={},

@@ -78,7 +78,7 @@ class Cells:
         return checked
 
     def _checked(self, point: Point) -> Checked:
-        overrides = tuple(self.space.overrides(dict(point)))
+        overrides = tuple(self.space.overrides(point))
         made = Checked(overrides=overrides, config=typed(self.composer.compose(overrides)))
         self.known[frozenset(point.items())] = made
         return made

@@ -99,7 +99,9 @@ def logged(jobs: Sequence[HydraJob]) -> Iterator[None]:
         configure_log(hydra.job_logging, hydra.verbose, first.context.execution_whitelist)
         root = logging.getLogger()
         copies = [
-            _Copies(handler, [job.job.folder / Path(handler.baseFilename).name for job in jobs[1:]])
+            _Copies(
+                handler, [job.job.folder / Path(handler.baseFilename).name for job in jobs[1:]]
+            )
             for handler in root.handlers
             if isinstance(handler, logging.FileHandler)
             and Path(handler.baseFilename).parent == first.job.folder.absolute()

@@ -5,7 +5,9 @@ Hydra imports this module at every start, so nothing heavy is imported before ``
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -43,16 +45,21 @@ class FusedLauncher(Launcher):
         Raises:
             UserError: a job can't be run as it was asked for; nothing was started.
         """
+        from kdsweep.config.typed import typed
+        from kdsweep.run.job import Job
         from kdsweep.run.plan import plan
         from kdsweep.run.session import Session
         from kdsweep.sweep.compose import Composer
-        from kdsweep.sweep.foreign import foreign_job
 
         composer = Composer(self.hydra_context, self.config)
-        jobs = [
-            foreign_job(composer, overrides, self.config.hydra.sweep.dir, initial_job_idx + i)
-            for i, overrides in enumerate(job_overrides)
-        ]
+        folder = Path(self.config.hydra.sweep.dir)
+        jobs = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            made = typed(composer.compose(overrides))
+            config = dataclasses.replace(made, study=made.study or folder.name, trial=number)
+            jobs.append(
+                Job(config=config, folder=folder / str(number), overrides=tuple(overrides))
+            )
         plans = plan(jobs)
         with Session(jobs[0].config) as session:
             return self.train(session, composer, jobs, plans)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
-from omegaconf import OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
-from kdsweep.results.record import FAILED, RECORD, find_record, write_record
+from kdsweep.hardware.choose import batch_of_cells, usable_cores
+from kdsweep.results.cells import DRAWN
+from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
 from kdsweep.run.plan import select
 from kdsweep.run.records import failed_record
 from kdsweep.run.session import Session
-from kdsweep.sweep import rounds
 from kdsweep.sweep.batch import launch
 from kdsweep.sweep.binding import adopt, adopt_axes
 from kdsweep.sweep.cells import Cells
@@ -26,9 +27,11 @@ from kdsweep.sweep.concluding import conclude
 from kdsweep.sweep.launcher import refuse_chdir
 from kdsweep.sweep.lease import EXPIRED, RENEWED, Lease
 from kdsweep.sweep.opening import exclusive, open_storage, open_study, study_name
-from kdsweep.sweep.pruning import create_pruner, pruning_of
+from kdsweep.sweep.options import SweeperOptions
+from kdsweep.sweep.pruning import create_pruner, create_pruning
 from kdsweep.sweep.reporting import give_up, report_study
-from kdsweep.sweep.sampling import create_sampler, sampler_of
+from kdsweep.sweep.rounds import Rounds
+from kdsweep.sweep.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
 from kdsweep.sweep.space import Space
 from kdsweep.sweep.study import Claim, SweepStudy, Unit
 
@@ -48,15 +51,15 @@ class SweepLoop:
     """
 
     def __init__(self, sweeper: KdsweepSweeper, arguments: list[str]) -> None:
+        assert sweeper.launcher is not None
+        assert sweeper.hydra_context is not None
+        assert sweeper.config is not None
         self.launcher = sweeper.launcher
         self.config = sweeper.config
-        self.options = sweeper.options
+        self.options = SweeperOptions.from_given(sweeper.options)
         self.space = Space(self.options.params, arguments)
         self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
-        self.grid = (
-            isinstance(self.sampler, functools.partial)
-            and self.sampler.func is optuna.samplers.GridSampler
-        )
+        self.grid = is_grid(self.sampler)
         _refuse_subdir(self.config)
         refuse_chdir(self.config)
         self.cells = Cells(sweeper.hydra_context, self.config, self.space)
@@ -71,7 +74,7 @@ class SweepLoop:
             TrainingError: some trials failed.
         """
         points = self.space.cells(enqueued=self.options.enqueue) if self.grid else []
-        self.cells.check(points or self.space.corners(), keep=self.grid)
+        self.cells.check(points or self.space.corners())
         self.typed = self.cells.config
         content = self.space.content(self.cells.first, self.config.hydra.sweeper.sampler)
         name = study_name(
@@ -93,7 +96,9 @@ class SweepLoop:
         with exclusive(storage, name):
             adopt(opened, content)
             adopt_axes(opened, self.space.distributions)
-            self.rounds = rounds.create(self, points)
+            self.rounds = Rounds(
+                self.study, self.cells, points, self.folder, self.options.n_trials
+            )
         with lease, Session(self.typed) as session:
             self.session = session
             try:
@@ -108,14 +113,13 @@ class SweepLoop:
     @property
     def adaptive(self) -> bool:
         """Whether cells were chosen by what earlier ones scored."""
-        harmless = (optuna.samplers.RandomSampler, optuna.samplers.QMCSampler)
-        return not self.grid and not isinstance(self.sampler, harmless)
+        return not self.grid and not isinstance(self.sampler, NOT_ADAPTIVE)
 
     def _train_all(self, content: dict[str, object]) -> None:
         with exclusive(self.study.storage, self.study.name):
             self._recover()
             if not self.grid:
-                self.study.enqueue(self.space.checked(self.options.enqueue))
+                self.study.enqueue(self.space.checked(self.options.enqueue), DRAWN)
         if self.study.trials():
             self.session.tracker.close_dangling(self.study.name)
         self.rounds.announce()
@@ -149,16 +153,22 @@ class SweepLoop:
 
     def _claim(self) -> list[Claim]:
         """Start trials, while this process holds the study."""
-        size = self.options.n_jobs or self.rounds.batch_size
+        size = self.options.n_jobs or self._batch_size()
         missing = [u for u in self.study.missing(self.rounds.units) if u not in self.failed]
         claims = [self.study.start(unit) for unit in missing[:size]]
         while len(claims) < size and self.rounds.wants_draws(len(self.failed)):
+            config = self.config.hydra.sweeper.sampler
             claims.append(
-                self.study.ask(functools.partial(sampler_of, self.config, self.sampler))
+                self.study.ask(functools.partial(sampler_of, config, self.sampler), DRAWN)
             )
         for claim in claims:  # what a folder of this number holds is of a study that is no more
             (self.folder / str(claim.number) / RECORD).unlink(missing_ok=True)
         return claims
+
+    def _batch_size(self) -> int:
+        """Cells that are trained together: a kill loses no more of them."""
+        on_gpu = self.cells.plans[0].hardware.device.type == "cuda"
+        return batch_of_cells(usable_cores(), self.typed.seeds, on_gpu=on_gpu)
 
     def _recover(self) -> None:
         """End what other processes left running: by its record, or for another try."""
@@ -168,10 +178,9 @@ class SweepLoop:
             if record is not None and record.settled:
                 self.study.finish(claim, record)
             elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
-                log.info("trial %d: its process has ended; its cell is trained again", trial.number)
+                log.info("trial %d: its process has ended; trained again", trial.number)
             else:
-                error = TrainingError("its process died again and again")
-                write_record(self._job(claim).folder, failed_record(self._job(claim), error))
+                self._write_failed(self._job(claim), "its process died again and again")
 
     def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
         """Wait for trials of other processes; whether to look again.
@@ -201,10 +210,14 @@ class SweepLoop:
     def _train(self, batch: Sequence[Claim]) -> None:
         jobs = [self._job(claim) for claim in batch]
         plans = select(self.cells.plans, jobs)
-        create_pruning = pruning_of(self.study, batch)
         try:
             errors = launch(
-                self.launcher, self.session, self.cells.composer, jobs, plans, create_pruning
+                self.launcher,
+                self.session,
+                self.cells.composer,
+                jobs,
+                plans,
+                create_pruning(self.study.storage),
             )
         except (KeyboardInterrupt, KdsweepError) as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
@@ -227,16 +240,21 @@ class SweepLoop:
     def _fail(self, claim: Claim, job: Job, error: BaseException | None) -> None:
         """End a trial that gave no value; one that would only fail again has a record of it."""
         record = find_record(job.folder)
-        final = isinstance(error, TrainingError) or (
-            record is not None and record.state == FAILED
-        )
+        final = isinstance(error, TrainingError) or (record is not None and record.state == FAILED)
         reason = (record.reason if record is not None else None) or _reason(error)
         if final and record is None:
-            record = failed_record(job, TrainingError(reason))
-            write_record(job.folder, record)
+            record = self._write_failed(job, reason)
         self.study.fail(claim, reason, final=final, record=record)
         self.failed[Unit.of(claim.point, claim.round)] = reason
         log.error("trial %d failed: %s", claim.number, reason)
+
+    def _write_failed(self, job: Job, reason: str) -> Record:
+        images = self.cells.plans[0].dataset.evaluation
+        record = failed_record(
+            job, TrainingError(reason), split=images.name, images=len(images.labels)
+        )
+        write_record(job.folder, record)
+        return record
 
     def _refuse_too_many(self, failed: int, batch: int) -> None:
         """Stop where more trials have failed than the user puts up with."""
@@ -266,11 +284,11 @@ def _reason(error: BaseException | None) -> str:
     return str(error) if isinstance(error, KdsweepError) else f"{type(error).__name__}: {error}"
 
 
-def _refuse_subdir(config: OmegaConf) -> None:
+def _refuse_subdir(config: DictConfig) -> None:
     """A trial's folder is named by its number: that is where its record is looked for."""
-    given = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
-    if "trial" not in str(given) and "job.num" not in str(given):
+    given = str(OmegaConf.to_container(config.hydra.sweep, resolve=False))
+    if "${trial}" not in given.rpartition("subdir")[2]:
         raise UserError(
-            f"hydra.sweep.subdir={given}: allowed is to leave it out, since every trial's folder "
+            "hydra.sweep.subdir: allowed is to leave it out, since every trial's folder "
             "is named by its number; hydra.sweep.dir=FOLDER moves them all"
         )

@@ -147,9 +147,7 @@ class Rounds:
         if self.outcome.round >= self._last or not self.outcome.pending:
             return False
         points = self._race_points()
-        self.units = [
-            Unit.of(points[i], self.outcome.round + 1) for i in self.outcome.pending
-        ]
+        self.units = [Unit.of(points[i], self.outcome.round + 1) for i in self.outcome.pending]
         log.info(
             "round %d of %d: %d cells go on, %d are decided, %d left",
             self._number,
@@ -253,9 +251,7 @@ class Rounds:
             log.info("study %s: all %d trials are finished", name, total)
             return
         elsewhere = f", {running} in other processes" if running else ""
-        log.info(
-            "study %s: %s, %d of %d trials to go%s", name, space, missing, total, elsewhere
-        )
+        log.info("study %s: %s, %d of %d trials to go%s", name, space, missing, total, elsewhere)
         if self.race is not None and missing == total:
             log.info("%s", forecast_sentence(forecast(self.race.design)))
 

@@ -28,9 +28,7 @@ def create_sampler(config: DictConfig) -> Any:
 
 def is_grid(sampler: Any) -> bool:
     """Whether all cells are known beforehand."""
-    return (
-        isinstance(sampler, functools.partial) and sampler.func is optuna.samplers.GridSampler
-    )
+    return isinstance(sampler, functools.partial) and sampler.func is optuna.samplers.GridSampler
 
 
 def sampler_of(config: DictConfig, sampler: Any, number: int) -> optuna.samplers.BaseSampler:
@@ -43,5 +41,6 @@ def sampler_of(config: DictConfig, sampler: Any, number: int) -> optuna.samplers
     if config.get("seed") is None or isinstance(sampler, optuna.samplers.QMCSampler):
         drawing: optuna.samplers.BaseSampler = sampler
     else:
-        drawing = create_sampler(OmegaConf.merge(config, {"seed": config["seed"] + number}))
+        merged = OmegaConf.create({**config, "seed": config["seed"] + number})
+        drawing = create_sampler(merged)
     return drawing

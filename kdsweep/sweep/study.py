@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.results.record import COMPLETE, PRUNED, Record
@@ -70,7 +70,7 @@ class SweepStudy:
     def __init__(
         self,
         study: optuna.Study,
-        storage: BaseStorage,
+        storage: RDBStorage,
         distributions: Mapping[str, BaseDistribution],
         lease: Lease,
     ) -> None:
@@ -125,23 +125,23 @@ class SweepStudy:
         number = self.storage.get_trial_number_from_id(trial_id)
         return Claim(number, trial_id, ordered, unit.round)
 
-    def ask(self, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Claim:
+    def ask(self, sampler: Callable[[int], optuna.samplers.BaseSampler], round_: int) -> Claim:
         """Start the trial that waits, or one that the sampler of its number draws."""
         self.study.sampler = sampler(self.storage.get_n_trials(self.study_id))
         trial = self.study.ask(self.distributions)
         trial.set_user_attr(OWNER, str(self.lease.owner))
-        trial.set_user_attr(ROUND, 1)
+        trial.set_user_attr(ROUND, round_)
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(
             self.study_id, trial.number
         )
-        return Claim(trial.number, trial_id, trial.params, 1)
+        return Claim(trial.number, trial_id, trial.params, round_)
 
     def claim_of(self, trial: FrozenTrial) -> Claim:
         """A trial that another process had started."""
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(
             self.study_id, trial.number
         )
-        return Claim(trial.number, trial_id, trial.params, trial.user_attrs.get(ROUND, 1))
+        return Claim(trial.number, trial_id, trial.params, trial.user_attrs.get(ROUND, 0))
 
     def finish(self, claim: Claim, record: Record) -> None:
         """End a trial with its record, which is complete or pruned."""
@@ -179,12 +179,12 @@ class SweepStudy:
         self._tell_failed(claim)
         return times <= max_retries
 
-    def enqueue(self, points: Sequence[Point]) -> None:
+    def enqueue(self, points: Sequence[Point], round_: int) -> None:
         """Let points wait that have no trial yet; ``ask`` takes those first."""
         there = {unit_of(trial) for trial in self.trials() if trial.state != TrialState.FAIL}
         for point in points:
-            if Unit.of(point, 1) not in there:
-                self.study.enqueue_trial(dict(point), user_attrs={ROUND: 1})
+            if Unit.of(point, round_) not in there:
+                self.study.enqueue_trial(dict(point), user_attrs={ROUND: round_})
 
     def _set(self, claim: Claim, key: str, value: Any) -> None:
         self.storage.set_trial_user_attr(claim.trial_id, key, value)
@@ -196,7 +196,7 @@ class SweepStudy:
 def unit_of(trial: FrozenTrial) -> Unit:
     """What a trial trains; one that waits has its point among its fixed parameters."""
     point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    return Unit.of(point, trial.user_attrs.get(ROUND, 1))
+    return Unit.of(point, trial.user_attrs.get(ROUND, 0))
 
 
 def is_settled(trial: FrozenTrial) -> bool:

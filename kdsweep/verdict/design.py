@@ -118,11 +118,7 @@ class RaceDesign:
         theirs = tuple(first + grown * r for r in range(rounds))
         shares = cells + _AVERAGE_SHARE * len(places(axes))
         error = -math.expm1(math.log(level) / shares)
-<<<<<<< HEAD
-        # Of the least information that cells or baseline can have: rounds are then the least alike.
-=======
         # The least information that cells or baseline can have: rounds are then least alike.
->>>>>>> verdict
         fractions = [min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)]
         return cls(
             cells=cells,
