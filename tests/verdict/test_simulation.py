@@ -1,4 +1,4 @@
-"""What the verdicts promise, by simulation; ``python -m kdsweep.bench.verdicts`` has the figures."""
+"""What verdicts promise, by simulation; ``python -m kdsweep.bench.verdicts`` has the figures."""
 
 import math
 

@@ -54,7 +54,7 @@ def reference(z):
                 pairs += k
     correlation = max(covariance / variance, 0)
     worth = (pooled * total) ** 2 / q - 2 if q > 0 else 1e12
-    pooled_df = min(max(worth, max(d)), total)
+    pooled_df = min(max(worth, *d), total)
     own = [max(v, pooled * stats.chi2.ppf(0.01, k) / k) for v, k in zip(own, d, strict=True)]
     logs = [
         math.log(v) - special.digamma(k / 2) + math.log(k / 2) for v, k in zip(own, d, strict=True)
