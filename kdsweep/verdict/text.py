@@ -179,7 +179,8 @@ def _counts(outcome: Outcome) -> str:
     still = [cell for cell in outcome.cells if cell.verdict is Verdict.OPEN]
     excluded = f"; of the open ones {_excluded(still)}" if still else ""
     most = outcome.design.trainings(outcome.design.rounds)
-    going = f" {_count(len(outcome.pending), 'cell')} go on." if outcome.pending else ""
+    waiting = len(outcome.pending)
+    going = f" {waiting} cells go on." if waiting > 1 else " 1 cell goes on." * waiting
     return f"{counts}{excluded}. {outcome.trainings} trainings of at most {most}.{going}"
 
 

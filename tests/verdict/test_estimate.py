@@ -23,9 +23,7 @@ def test_unequal_numbers_of_seeds():
     found = estimate(scores, BASELINE, ONE)
     assert found.difference[0] == pytest.approx(scores[0, :2].mean() - BASELINE.mean())
     reference = BASELINE.var(ddof=1) / 12
-    np.testing.assert_allclose(
-        found.error**2, found.own_variance / [2, 5, 5, 5, 5, 5] + reference
-    )
+    np.testing.assert_allclose(found.error**2, found.own_variance / [2, 5, 5, 5, 5, 5] + reference)
     assert found.error[0] > 1.2 * found.error[1]
     np.testing.assert_allclose(found.baseline_variance, BASELINE.var(ddof=1))
 

@@ -54,11 +54,10 @@ def reference(z):
                 pairs += k
     correlation = max(covariance / variance, 0)
     worth = (pooled * total) ** 2 / q - 2 if q > 0 else 1e12
-    pooled_df = min(max(worth, max(d)), total)
+    pooled_df = min(max(worth, *d), total)
     own = [max(v, pooled * stats.chi2.ppf(0.01, k) / k) for v, k in zip(own, d, strict=True)]
     logs = [
-        math.log(v) - special.digamma(k / 2) + math.log(k / 2)
-        for v, k in zip(own, d, strict=True)
+        math.log(v) - special.digamma(k / 2) + math.log(k / 2) for v, k in zip(own, d, strict=True)
     ]
     chance = np.mean([special.polygamma(1, k / 2) for k in d]) * (1 - correlation**2)
     excess = np.var(logs) * cells / stats.chi2.median(cells - 1) - chance
@@ -83,7 +82,7 @@ def test_moderated_variances_against_a_scalar_reference(gaps, sd):
         z[0, 5:] = z[1, 4:] = z[2, 0] = np.nan
     spread = moderate(z)
     moderated, df, correlation = reference(z)
-    assert correlation > 0
+    assert gaps or correlation > 0
     np.testing.assert_allclose(spread.moderated, moderated, rtol=1e-9)
     np.testing.assert_allclose(spread.df, df, rtol=1e-9)
 
