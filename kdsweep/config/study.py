@@ -38,8 +38,10 @@ class TrackingConfig:
     backend: str = "local"
     uri: str | None = None
     experiment: str = "kdsweep"
+    patience: float = 60.0  # seconds at the end for a store that is away; 0: don't wait
 
     def __post_init__(self) -> None:
+        non_negative("tracking.patience", self.patience)
         choice("tracking.backend", self.backend, ("local", "server", "none"))
         require(
             self.backend != "server" or bool(self.uri),

@@ -14,6 +14,7 @@ from typing import Protocol
 from omegaconf import OmegaConf
 
 from kdsweep.config import Config
+from kdsweep.config.secrets import without_passwords
 from kdsweep.data.device import DeviceDataset
 from kdsweep.results.record import RECORD, Record
 from kdsweep.run.job import Job
@@ -225,7 +226,7 @@ class RunObserver:
 
 def as_yaml(config: Config) -> str:
     """The configuration as OmegaConf writes it, part by part: most are those of the last trial."""
-    parts = dataclasses.asdict(config)
+    parts = without_passwords(dataclasses.asdict(config))
     return "".join(_part_as_yaml(key, json.dumps(value)) for key, value in parts.items())
 
 
@@ -236,7 +237,7 @@ def _part_as_yaml(key: str, value: str) -> str:
 
 def _params(config: Config) -> dict[str, object]:
     """The configuration without what only says where things go."""
-    plain = dataclasses.asdict(config)
+    plain = without_passwords(dataclasses.asdict(config))
     for key in ("root", "study", "trial", "tracking"):
         del plain[key]
     return plain

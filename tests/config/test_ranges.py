@@ -142,6 +142,7 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     ),
     (EvaluateConfig, "evaluate.batch_size", [0], "a number above 0", [1]),
     (TrackingConfig, "tracking.backend", ["wandb"], "one of local, server, none", ["local"]),
+    (TrackingConfig, "tracking.patience", [-1.0, NAN, INF], "0 or more", [0.0, 5.0]),
     (
         PrunerConfig,
         "pruner.name",
