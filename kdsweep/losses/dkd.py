@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.errors import UserError
 from kdsweep.losses.base import Batch, classes, epoch_number, per_image
-from kdsweep.losses.logits import LogitLoss, beside, is_label, pick
+from kdsweep.losses.logits import STANDARDIZE, LogitLoss, beside, is_label, pick
+from kdsweep.losses.options import LossSpec, Number
 
 
 def dkd_terms(
@@ -56,15 +57,18 @@ class DKD(LogitLoss):
     resnet56 -> 20; T 4, CE 1, weight 1.
     """
 
-    name = "dkd"
-    defaults: ClassVar[Mapping[str, float]] = {
-        "weight": 1.0,
-        "target_weight": 1.0,
-        "nontarget_weight": 8.0,
-        "warmup_epochs": 20.0,
-    }
-    uses_temperature = True
-    uses_labels = True
+    spec = LossSpec(
+        name="dkd",
+        weight=1.0,
+        options={
+            **STANDARDIZE,
+            "target_weight": Number(1.0),
+            "nontarget_weight": Number(8.0),
+            "warmup_epochs": Number(20.0),
+        },
+        uses_temperature=True,
+        uses_labels=True,
+    )
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from kdsweep.errors import UserError
 from kdsweep.losses.base import Batch, Shapes, adapter_key
-from kdsweep.losses.features import FeatureLoss, last_stages, match_maps, stages
+from kdsweep.losses.features import TAPS, FeatureLoss, last_stages, match_maps, stages
+from kdsweep.losses.options import LossSpec
 
 MAP, VECTOR = 3, 1  # dimensions of one image's feature
 
@@ -53,8 +53,7 @@ def regressor(student: tuple[int, ...], teacher: tuple[int, ...]) -> nn.Module |
 class MultiLevel(FeatureLoss):
     """Hints at several depths, summed; by default at the end of every stage."""
 
-    name = "multi_level"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 100.0}
+    spec = LossSpec(name="multi_level", weight=100.0, options=TAPS)
 
     def default_taps(
         self, student: nn.Module, teacher: nn.Module
@@ -86,7 +85,7 @@ class MultiLevel(FeatureLoss):
 class FitNet(MultiLevel):
     """One hint, by default at the end of the middle stage; published with weight 100."""
 
-    name = "fitnet"
+    spec = LossSpec(name="fitnet", weight=100.0, options=TAPS)
     single = True
 
     def default_taps(

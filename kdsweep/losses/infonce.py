@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdsweep.losses.base import Batch, Shapes, Structure, adapter_key, per_image
-from kdsweep.losses.features import FeatureLoss
+from kdsweep.losses.base import Batch, Shapes, adapter_key, per_image
+from kdsweep.losses.features import TAPS, FeatureLoss
+from kdsweep.losses.options import Count, LossSpec, Number, Option
 
 
 def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
@@ -36,20 +36,21 @@ def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
     return -torch.stack(directions).mean(0)
 
 
-class ContrastiveLoss(FeatureLoss):
-    """A loss on linear projections of both networks' embeddings, to ``dimensions`` numbers."""
+PROJECTED: Mapping[str, Option] = {**TAPS, "dimensions": Count(128)}
 
-    structure: ClassVar[Mapping[str, Structure]] = {
-        **FeatureLoss.structure,
-        "dimensions": 128,
-    }
+
+class ContrastiveLoss(FeatureLoss):
+    """A loss on linear projections of both networks' embeddings, to ``dimensions`` numbers.
+
+    Its options include ``PROJECTED``.
+    """
+
     single = True
 
     def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
         """A linear projection on each side; maps are flattened first."""
         (ours,), (theirs,) = self.student_taps, self.teacher_taps
-        size = self.options["dimensions"]
-        assert isinstance(size, int)
+        size = self.count("dimensions")
         return nn.ModuleDict(
             {
                 adapter_key("student", ours): _projection(student_shapes[ours], size),
@@ -61,9 +62,9 @@ class ContrastiveLoss(FeatureLoss):
 class InfoNCE(ContrastiveLoss):
     """The lighter relative of ``crd``: negatives are the other images of the batch."""
 
-    name = "infonce"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "tau": 0.07}
-    positive = ("tau",)
+    spec = LossSpec(
+        name="infonce", weight=1.0, options={**PROJECTED, "tau": Number(0.07, positive=True)}
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""

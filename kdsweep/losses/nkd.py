@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.losses.base import Batch, per_image
-from kdsweep.losses.logits import LogitLoss, beside, is_label, pick
+from kdsweep.losses.logits import STANDARDIZE, LogitLoss, beside, is_label, pick
+from kdsweep.losses.options import LossSpec, Number
 
 
 def nkd(
@@ -46,10 +46,13 @@ def nkd(
 class NKD(LogitLoss):
     """NKD; published with gamma 1.5, T 1, weight 1 beside CE 1."""
 
-    name = "nkd"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "gamma": 1.5}
-    uses_temperature = True
-    uses_labels = True
+    spec = LossSpec(
+        name="nkd",
+        weight=1.0,
+        options={**STANDARDIZE, "gamma": Number(1.5)},
+        uses_temperature=True,
+        uses_labels=True,
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""

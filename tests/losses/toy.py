@@ -41,14 +41,14 @@ SHAPES = {
 }
 LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hinton", {}),
-    ("hinton_no_t2", {}),
+    ("hinton", {"t2": False}),
     ("logit_mse", {}),
     ("logit_mae", {}),
     ("dkd", {}),
     ("dist", {}),
     ("nkd", {}),
-    ("standardized", {}),
-    ("hinton_no_t2", {"standardize": True}),
+    ("hinton", {"standardize": True}),
+    ("hinton", {"standardize": True, "t2": False}),
     ("logit_mse", {"standardize": True}),
     ("dkd", {"standardize": True}),
     ("dist", {"standardize": True}),
