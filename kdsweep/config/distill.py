@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         positive("distill.temperature", self.temperature)
         require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
+        self.losses = with_floats(self.losses)
         for name, options in self.schedules.items():
             allowed = ("alpha", "temperature", *self.losses)
             ok = name in allowed
@@ -61,6 +63,17 @@ class DistillConfig:
         if self.inversion is not None:
             return "inversion"
         return None if self.generator is None else "generator"
+
+
+def with_floats(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Losses' options with every number a float: weight 1 and weight 1.0 are one experiment."""
+    return {
+        name: {
+            option: float(value) if type(value) is int else value
+            for option, value in options.items()
+        }
+        for name, options in losses.items()
+    }
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from kdsweep.config.distill import with_floats
 from kdsweep.errors import UserError
 
 
@@ -99,6 +100,7 @@ class Space:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         for key in ("study", "trial", "tracking", "root", "storage"):
             del plain[key]
+        plain["distill"]["losses"] = with_floats(plain["distill"]["losses"])
         groups = [key for key in self.distributions if "." not in key and key not in plain]
         for key in self.distributions:
             at = plain
