@@ -82,10 +82,10 @@ class GeneratorConfig:
 
     objective: str = "dafl"  # or adversarial: against the student too
     latent: int = 1000  # numbers of noise that become an image
-    lr: float = 1e-3  # of its own Adam, constant
+    lr: float = 0.02  # of its own Adam, constant
     steps: int | None = None  # in an epoch; null: as many as the real images would give
     one_hot: float = 0.05  # dafl: weight of cross-entropy with the teacher's own argmax
-    information_entropy: float = 5.0  # dafl: weight of the classes' balance in a batch
+    information_entropy: float = 5.0  # dafl: of the classes' balance in a batch, with log10
     activation: float = 0.01  # dafl: weight of the size of the teacher's embedding
     student_steps: int = 5  # adversarial: of the student, for each of the generator
 
