@@ -216,7 +216,7 @@ def test_a_student_that_gives_the_teachers_logits_has_no_loss_and_no_gradient(na
         ("rkd", "angle_weight", 50.0),
         ("logit_mse", "weight", 0.1),
         ("dist", "weight", 2.0),
-        ("nkd", "gamma", 1.5),
+        ("nkd", "gamma", 3.5),
         ("teacher_free", "temperature", 20.0),
     ],
 )
