@@ -36,7 +36,7 @@ class Attention(FeatureLoss):
     spec = LossSpec(name="attention", weight=1000.0, options=TAPS)
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Every stage, paired from the deepest up."""
         return last_stages(student, teacher)

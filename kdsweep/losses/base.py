@@ -53,6 +53,7 @@ class Loss(ABC):
         options: as the user gave them, parsed.
         student: a registered model, looked at for its layers and classes.
         teacher: the same; None where there is none.
+        image_size: in pixels, of the images that both will see.
 
     Attributes:
         spec: the loss's name, options and needs.
@@ -73,6 +74,7 @@ class Loss(ABC):
         options: Mapping[str, Value],
         student: nn.Module,
         teacher: nn.Module | None,
+        image_size: int,
     ) -> None:
         known = self.spec.all_options
         given = {**{name: option.default for name, option in known.items()}, **options}

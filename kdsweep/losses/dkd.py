@@ -53,8 +53,8 @@ class DKD(LogitLoss):
     """Decoupled distillation: w(epoch) * (target_weight * TCKD + nontarget_weight * NCKD).
 
     w rises as epoch / warmup_epochs to 1, with epochs counted from 1. The published
-    nontarget_weight depends on the pair: 8 for resnet32x4 -> 8x4, 6 for wide ResNets and for vgg13,
-    2 for resnet56 -> 20 (megvii-research/mdistiller, configs/cifar100/dkd); T 4, CE 1, weight 1.
+    nontarget_weight depends on the pair: 8 for resnet32x4 -> 8x4, 6 for wide ResNets and vgg13, 2
+    for resnet56 -> 20 (megvii-research/mdistiller, configs/cifar100/dkd); T 4, CE 1, weight 1.
     """
 
     spec = LossSpec(

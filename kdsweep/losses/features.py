@@ -12,7 +12,7 @@ from kdsweep.errors import UserError
 from kdsweep.losses.base import Batch, Loss, at_least_float32
 from kdsweep.losses.options import Layers, Option
 from kdsweep.models.base import layer_names
-from kdsweep.models.taps import INPUT
+from kdsweep.models.taps import INPUT, tap_shapes
 from kdsweep.registry import did_you_mean
 
 LISTED = 40  # names of layers in an error message
@@ -47,7 +47,7 @@ class FeatureLoss(Loss):
         super().__init__(**parts)
         student, teacher = parts["student"], parts["teacher"]
         assert teacher is not None
-        default = self.default_taps(student, teacher)
+        default = self.default_taps(student, teacher, parts["image_size"])
         self.student_taps = self._taps("student", student, default[0])
         self.teacher_taps = self._taps("teacher", teacher, default[1])
         given = f"distill.losses.{self.name}.student_taps={list(self.student_taps)}"
@@ -63,7 +63,7 @@ class FeatureLoss(Loss):
             raise UserError(f"{given}: allowed is one layer; multi_level takes several")
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The taps where the user names none: both networks' embeddings."""
         return (embedding(student),), (embedding(teacher),)
@@ -92,6 +92,23 @@ def last_stages(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...]
     ours, theirs = stages(student), stages(teacher)
     n = min(len(ours), len(theirs))
     return ours[-n:], theirs[-n:]
+
+
+def equal_stages(student: nn.Module, teacher: nn.Module, image_size: int) -> list[tuple[str, str]]:
+    """Pairs of the student's and the teacher's stages that put out maps of one size.
+
+    Each stage is in one pair at most, and both networks' are in order, shallow to deep: of two
+    stages of one size the first finds the other network's first.
+    """
+    ours, theirs = (tap_shapes(model, stages(model), image_size) for model in (student, teacher))
+    pairs = []
+    left = list(theirs)
+    for stage, shape in ours.items():
+        found = next((other for other in left if theirs[other][-2:] == shape[-2:]), None)
+        if found is not None:
+            pairs.append((stage, found))
+            left = left[left.index(found) + 1 :]
+    return pairs
 
 
 def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,12 @@ def loss_spec(name: str) -> LossSpec:
 
 
 def create_loss(
-    name: str, options: Mapping[str, Any], *, student: nn.Module, teacher: nn.Module | None
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    image_size: int = 32,
 ) -> Loss:
     """A loss from the options under ``distill.losses.<name>``.
 
@@ -57,6 +62,7 @@ def create_loss(
         options: numeric ones, and those that shape it (``student_taps``, ``standardize`` ...).
         student: a registered model, looked at for its layers and classes.
         teacher: the same; None where there is none.
+        image_size: in pixels, of the images that both will see.
 
     Raises:
         UserError: an unknown loss, option or layer, a value out of its range, or no teacher.
@@ -77,11 +83,15 @@ def create_loss(
             f"distill.losses.{name}: allowed with a teacher only; those without one are "
             + ", ".join(other for other in LOSSES if not LOSSES[other].spec.needs_teacher)
         )
-    return LOSSES[name](options=parsed, student=student, teacher=teacher)
+    return LOSSES[name](options=parsed, student=student, teacher=teacher, image_size=image_size)
 
 
 def create_losses(
-    losses: Mapping[str, Mapping[str, Any]], *, student: nn.Module, teacher: nn.Module | None
+    losses: Mapping[str, Mapping[str, Any]],
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    image_size: int = 32,
 ) -> dict[str, Loss]:
     """The losses of a sum, by name, in the user's order.
 
@@ -89,7 +99,7 @@ def create_losses(
         UserError: as ``create_loss``.
     """
     return {
-        name: create_loss(name, options, student=student, teacher=teacher)
+        name: create_loss(name, options, student=student, teacher=teacher, image_size=image_size)
         for name, options in losses.items()
     }
 

@@ -175,7 +175,8 @@ def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> di
     if group.student != "student":
         return {}
     distill = group.config.distill
-    losses = create_losses(distill.losses, student=student, teacher=teacher)
+    size = group.config.data.image_size
+    losses = create_losses(distill.losses, student=student, teacher=teacher, image_size=size)
     moved = distill.learned_temperature or "temperature" in distill.schedules
     if moved and TEMPERATURE in idle_numbers(losses):
         key = "learned_temperature" if distill.learned_temperature else "schedules.temperature"
