@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from kdsweep import streams
 from kdsweep.losses.base import Batch
-from kdsweep.losses.infonce import PROJECTED, ContrastiveLoss
 from kdsweep.losses.options import Count, LossSpec, Number
+from kdsweep.losses.projected import PROJECTED, ProjectedLoss
 
 _START, _NEGATIVES = 1, 2  # what a stream of noise is for
 
@@ -125,7 +125,7 @@ class ContrastMemory(nn.Module):
         self.step.add_(1)
 
 
-class CRD(ContrastiveLoss):
+class CRD(ProjectedLoss):
     """CRD in its memory-bank form; published with weight 0.8 beside CE 1.
 
     Negatives are images of other classes ("exact" sampling), drawn with replacement where the

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdsweep.losses.base import Batch, Shapes, adapter_key, per_image
-from kdsweep.losses.features import TAPS, FeatureLoss
-from kdsweep.losses.options import Count, LossSpec, Number, Option
+from kdsweep.losses.base import Batch, per_image
+from kdsweep.losses.options import LossSpec, Number
+from kdsweep.losses.projected import PROJECTED, ProjectedLoss
 
 
 def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
@@ -36,30 +35,7 @@ def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
     return -torch.stack(directions).mean(0)
 
 
-PROJECTED: Mapping[str, Option] = {**TAPS, "dimensions": Count(128)}
-
-
-class ContrastiveLoss(FeatureLoss):
-    """A loss on linear projections of both networks' embeddings, to ``dimensions`` numbers.
-
-    Its options include ``PROJECTED``.
-    """
-
-    single = True
-
-    def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
-        """A linear projection on each side; maps are flattened first."""
-        (ours,), (theirs,) = self.student_taps, self.teacher_taps
-        size = self.count("dimensions")
-        return nn.ModuleDict(
-            {
-                adapter_key("student", ours): _projection(student_shapes[ours], size),
-                adapter_key("teacher", theirs): _projection(teacher_shapes[theirs], size),
-            }
-        )
-
-
-class InfoNCE(ContrastiveLoss):
+class InfoNCE(ProjectedLoss):
     """The lighter relative of ``crd``: negatives are the other images of the batch."""
 
     spec = LossSpec(
@@ -70,8 +46,3 @@ class InfoNCE(ContrastiveLoss):
         """The loss [N]."""
         ((ours, theirs),) = self.features(batch)
         return infonce(ours, theirs, h["tau"])
-
-
-def _projection(shape: tuple[int, ...], size: int) -> nn.Module:
-    linear = nn.Linear(math.prod(shape), size)
-    return linear if len(shape) == 1 else nn.Sequential(nn.Flatten(), linear)

@@ -11,6 +11,7 @@ from kdsweep.errors import UserError
 from kdsweep.losses.adversarial import Adversarial
 from kdsweep.losses.attention import Attention
 from kdsweep.losses.base import Loss
+from kdsweep.losses.cc import CC
 from kdsweep.losses.crd import CRD
 from kdsweep.losses.dist import DIST
 from kdsweep.losses.dkd import DKD
@@ -19,16 +20,20 @@ from kdsweep.losses.hints import FitNet, MultiLevel
 from kdsweep.losses.infonce import InfoNCE
 from kdsweep.losses.logit_matching import LogitMAE, LogitMSE
 from kdsweep.losses.nkd import NKD
+from kdsweep.losses.nst import NST
 from kdsweep.losses.options import LossSpec
+from kdsweep.losses.pkt import PKT
 from kdsweep.losses.rkd import RKD
+from kdsweep.losses.sp import SP
 from kdsweep.losses.teacherless import LabelSmoothing, TeacherFree
+from kdsweep.losses.vid import VID
 from kdsweep.registry import Registry, did_you_mean
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
 for _loss in (
     *(Hinton, LogitMSE, LogitMAE, DKD, DIST, NKD),
     *(LabelSmoothing, TeacherFree),
-    *(FitNet, MultiLevel, Attention, RKD, InfoNCE, CRD, Adversarial),
+    *(FitNet, MultiLevel, Attention, SP, PKT, NST, CC, VID, RKD, InfoNCE, CRD, Adversarial),
 ):
     LOSSES.add(_loss.spec.name, _loss)
 
