@@ -23,7 +23,7 @@ LAYERS = (
     ("evaluate", "models", "data"),
     ("hardware",),
     ("config", "terminal"),
-    ("store", "streams"),
+    ("store", "streams", "registry"),
     ("errors",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         positive("distill.temperature", self.temperature)
         require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
+        self.losses = with_floats(self.losses)
         for name, options in self.schedules.items():
             allowed = ("alpha", "temperature", *self.losses)
             ok = name in allowed
@@ -63,16 +65,27 @@ class DistillConfig:
         return None if self.generator is None else "generator"
 
 
+def with_floats(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Losses' options with every number a float: weight 1 and weight 1.0 are one experiment."""
+    return {
+        name: {
+            option: float(value) if type(value) is int else value
+            for option, value in options.items()
+        }
+        for name, options in losses.items()
+    }
+
+
 @dataclass(kw_only=True)
 class GeneratorConfig:
     """Training images that a generator makes, which learns from the teacher as students do."""
 
     objective: str = "dafl"  # or adversarial: against the student too
     latent: int = 1000  # numbers of noise that become an image
-    lr: float = 1e-3  # of its own Adam, constant
+    lr: float = 0.02  # of its own Adam, constant
     steps: int | None = None  # in an epoch; null: as many as the real images would give
     one_hot: float = 0.05  # dafl: weight of cross-entropy with the teacher's own argmax
-    information_entropy: float = 5.0  # dafl: weight of the classes' balance in a batch
+    information_entropy: float = 5.0  # dafl: of the classes' balance in a batch, with log10
     activation: float = 0.01  # dafl: weight of the size of the teacher's embedding
     student_steps: int = 5  # adversarial: of the student, for each of the generator
 

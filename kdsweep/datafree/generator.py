@@ -12,15 +12,21 @@ from torch import Tensor, nn
 from kdsweep.losses.base import at_least_float32
 
 _WIDTH = 128  # channels of the generator's first maps; half as many later
+DAFL_EPS = 0.8  # as in DAFL's code, where 0.8 stands in the place of eps
 
 
 class Generator(nn.Module):
     """Noise [B, latent] to normalised images [B, 3, size, size]: DAFL's (its section 4.1).
 
     Each channel of a batch of images has mean 0 and variance 1, as normalised images have.
+
+    Args:
+        latent: numbers of noise that become an image.
+        size: of an image, in pixels.
+        eps: of the batch norms behind the two convolutions; DFAD's code has the usual one.
     """
 
-    def __init__(self, latent: int, size: int) -> None:
+    def __init__(self, latent: int, size: int, *, eps: float = 1e-5) -> None:
         super().__init__()
         assert size % 4 == 0
         self.start = nn.Linear(latent, _WIDTH * (size // 4) ** 2)
@@ -29,11 +35,11 @@ class Generator(nn.Module):
             nn.BatchNorm2d(_WIDTH),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1),
-            nn.BatchNorm2d(_WIDTH),
+            nn.BatchNorm2d(_WIDTH, eps=eps),
             nn.LeakyReLU(0.2),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(_WIDTH, _WIDTH // 2, 3, padding=1),
-            nn.BatchNorm2d(_WIDTH // 2),
+            nn.BatchNorm2d(_WIDTH // 2, eps=eps),
             nn.LeakyReLU(0.2),
             nn.Conv2d(_WIDTH // 2, 3, 3, padding=1),
             nn.Tanh(),
@@ -55,14 +61,15 @@ def one_hot_loss(logits: Tensor) -> Tensor:
 
 
 def information_entropy_loss(logits: Tensor) -> Tensor:
-    """Sum of pbar log pbar, pbar the batch's mean probabilities: [*, B, K] -> [*], in nats.
+    """Sum of pbar log10 pbar, pbar the batch's mean probabilities: [*, B, K] -> [*].
 
-    It is -log K where a batch has all classes alike, and 0 where it has one.
+    It is -log10 K where a batch has all classes alike, and 0 where it has one. The published
+    weights go with decimal logarithms: natural ones make the term ln 10 = 2.3 times as large.
 
-    Source: DAFL, equation 4.
+    Source: DAFL, equation 4, and its code (DAFL-train.py).
     """
     mean = F.softmax(logits, -1).mean(-2)
-    return (mean * mean.clamp_min(1e-30).log()).sum(-1)
+    return (mean * mean.clamp_min(1e-30).log10()).sum(-1)
 
 
 def activation_loss(features: Tensor) -> Tensor:

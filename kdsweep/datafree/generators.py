@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdsweep import streams
 from kdsweep.config import GeneratorConfig
-from kdsweep.datafree.generator import Generator, dafl_loss
+from kdsweep.datafree.generator import DAFL_EPS, Generator, dafl_loss
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses.base import at_least_float32
 from kdsweep.losses.features import embedding
@@ -63,6 +63,7 @@ class Generators:
         self.count = count
         self.clip_norm = clip_norm
         self.private = config.objective == "adversarial"
+        self.eps = 1e-5 if self.private else DAFL_EPS
         self.learners: dict[str | int, _Learner] = {}
 
     def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
@@ -133,7 +134,7 @@ class Generators:
         if key not in self.learners:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(member.seed)
-                network = Generator(self.config.latent, self.image_size)
+                network = Generator(self.config.latent, self.image_size, eps=self.eps)
             network = network.to(device=self.hardware.device, dtype=self.hardware.dtype)
             adam = torch.optim.Adam(network.parameters(), lr=self.config.lr)
             self.learners[key] = _Learner(network, adam)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,13 @@ from kdsweep.losses.base import (
     Loss,
     Outputs,
     Shapes,
-    Structure,
     adapter_key,
     at_least_float32,
     classes,
     classifier,
 )
 from kdsweep.losses.features import embedding
+from kdsweep.losses.options import Choice, Count, LossSpec, Number
 
 _START = 3  # what a stream of noise is for
 _BETA1, _BETA2, _EPS = 0.5, 0.999, 1e-8  # Adam's, as is usual for discriminators
@@ -63,8 +63,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.names = []
         for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            place = torch.arange(inputs * outputs, device=seeds.device).view(outputs, inputs)
-            noise = streams.uniform(seeds[:, None, None], streams.NOISE, _START, layer, place)
+            position = torch.arange(inputs * outputs, device=seeds.device).view(outputs, inputs)
+            noise = streams.uniform(seeds[:, None, None], streams.NOISE, _START, layer, position)
             weight = ((2 * noise - 1) / math.sqrt(inputs)).to(dtype)
             for kind, value in (("weight", weight), ("bias", torch.zeros_like(weight[..., 0]))):
                 name = f"{kind}{layer}"
@@ -116,20 +116,23 @@ class Adversarial(Loss):
     output).
     """
 
-    name = "adversarial"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "discriminator_lr": 1e-3}
-    positive = ("discriminator_lr",)
-    structure: ClassVar[Mapping[str, Structure]] = {"hidden": 64, "sees": "logits"}
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"sees": ("logits", "features")}
-    learns = "discriminator"
-    fusable = False
-    why_not_fused = "each student's discriminator learns in step with that student alone"
+    spec = LossSpec(
+        name="adversarial",
+        weight=1.0,
+        options={
+            "discriminator_lr": Number(1e-3, positive=True),
+            "hidden": Count(64),
+            "sees": Choice(("logits", "features")),
+        },
+        learns="discriminator",
+        why_not_fused="each student's discriminator learns in step with that student alone",
+    )
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         student, teacher = parts["student"], parts["teacher"]
         self.width = classes(student)
-        if self.options["sees"] == "features":
+        if self.structure["sees"] == "features":
             self.student_taps, self.teacher_taps = (embedding(student),), (embedding(teacher),)
             self.width = classifier(teacher).in_features
 
@@ -146,29 +149,30 @@ class Adversarial(Loss):
         self, labels: Tensor, seeds: Tensor, *, dtype: torch.dtype = torch.float32
     ) -> nn.Module:
         """A discriminator for each member."""
-        hidden = self.options["hidden"]
-        assert isinstance(hidden, int)
-        return Discriminator(seeds, (self.width, hidden, 1), dtype=dtype)
+        return Discriminator(seeds, (self.width, self.count("hidden"), 1), dtype=dtype)
 
     def learned(self, state: nn.Module) -> dict[str, Tensor]:
         """The only member's discriminator, without its optimiser."""
         assert isinstance(state, Discriminator)
         return {name: part[0] for name, part in zip(state.names, state.parts(), strict=True)}
 
-    def _seen(self, outputs: Outputs, taps: tuple[str, ...]) -> Tensor:
+    def _shown(self, outputs: Outputs, taps: tuple[str, ...]) -> Tensor:
         return at_least_float32(outputs.features[taps[0]] if taps else outputs.logits)
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N], of the discriminator as it is after its own step."""
-        judge = batch.state
-        assert isinstance(judge, Discriminator)
+        discriminator = batch.state
+        assert isinstance(discriminator, Discriminator)
         assert batch.teacher is not None
-        student = self._seen(batch.student, self.student_taps)
-        real = self._seen(batch.teacher, self.teacher_taps).detach().expand_as(student)
+        student = self._shown(batch.student, self.student_taps)
+        real = self._shown(batch.teacher, self.teacher_taps).detach().expand_as(student)
         with torch.enable_grad():
-            parts = [part.requires_grad_() for part in judge.parts()]
-            scores = judge.scores(parts, real), judge.scores(parts, student.detach())
+            parts = [part.requires_grad_() for part in discriminator.parts()]
+            scores = (
+                discriminator.scores(parts, real),
+                discriminator.scores(parts, student.detach()),
+            )
             lost = discriminator_loss(*scores).sum()  # a sum: members don't share a gradient
             gradients = torch.autograd.grad(lost, parts)
-        judge.descend(list(gradients), h["discriminator_lr"])
-        return flipped_loss(judge.scores(judge.parts(), student))
+        discriminator.descend(list(gradients), h["discriminator_lr"])
+        return flipped_loss(discriminator.scores(discriminator.parts(), student))

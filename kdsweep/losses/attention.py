@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep.losses.base import Batch
-from kdsweep.losses.features import FeatureLoss, last_stages, match_maps
+from kdsweep.losses.features import TAPS, FeatureLoss, last_stages, match_maps
+from kdsweep.losses.options import LossSpec
 
 
 def attention_map(maps: Tensor) -> Tensor:
@@ -33,11 +33,10 @@ def attention(student: Tensor, teacher: Tensor) -> Tensor:
 class Attention(FeatureLoss):
     """Attention transfer, summed over every stage; published with weight 1000."""
 
-    name = "attention"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1000.0}
+    spec = LossSpec(name="attention", weight=1000.0, options=TAPS)
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Every stage, paired from the deepest up."""
         return last_stages(student, teacher)

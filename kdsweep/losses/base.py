@@ -15,13 +15,14 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from kdsweep.losses.options import LossSpec, Value
+
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # tap -> shape of one image's feature
-Structure: TypeAlias = bool | int | str | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a network says of a batch.
+    """What a network gives for a batch.
 
     Attributes:
         logits: [N, B, K].
@@ -48,42 +49,21 @@ class Batch:
 class Loss(ABC):
     """A distillation loss: maps outputs to one value per member. It holds no tensors.
 
+    Args:
+        options: as the user gave them, parsed.
+        student: a registered model, looked at for its layers and classes.
+        teacher: the same; None where there is none.
+        image_size: in pixels, of the images that both will see.
+
     Attributes:
-        name: as in ``distill.losses.<name>``.
-        defaults: numeric options, ``weight`` among them; each is a hyperparameter that may
-            differ between members trained together. A published weight is relative to
-            cross-entropy: (1 - alpha) * CE + alpha * weight * loss is "CE 1, loss w" at alpha
-            0.5, up to a common factor of one half, and "CE 0.1, loss w" at alpha 0.9.
-        positive: the numeric options that must be above 0 (the others: 0 or more).
-        fractions: the numeric options that must be above 0 and below 1.
-        structure: options that all members trained together share: switches, sizes, layers.
-        choices: what is allowed of the structure options that are one word of several.
-        needs_teacher: whether ``teacher`` may be None.
-        uses_temperature: whether ``distill.temperature`` matters to it. Such a loss also takes
-            a ``temperature`` of its own, which then replaces the shared one.
-        uses_labels: whether labels matter, so that mixed images need both of theirs.
-        uses_index: whether it wants ``index`` and ``state``; undefined for mixed images.
-        fusable: whether members can be trained as one network.
-        why_not_fused: the reason, for the user, where they can't.
-        learns: what its state is called where that learns, to be saved and counted.
-        values: this loss's numeric options, as the user gave them or by default.
+        spec: the loss's name, options and needs.
+        values: the numeric options of one member, defaults filled in.
+        structure: the other options, defaults filled in.
         student_taps: the student's layers whose outputs are needed.
         teacher_taps: the teacher's, in the same order.
     """
 
-    name: ClassVar[str]
-    defaults: ClassVar[Mapping[str, float]]
-    positive: ClassVar[tuple[str, ...]] = ()
-    fractions: ClassVar[tuple[str, ...]] = ()
-    structure: ClassVar[Mapping[str, Structure]] = {}
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    needs_teacher: ClassVar[bool] = True
-    uses_temperature: ClassVar[bool] = False
-    uses_labels: ClassVar[bool] = False
-    uses_index: ClassVar[bool] = False
-    fusable: ClassVar[bool] = True
-    why_not_fused: ClassVar[str] = ""
-    learns: ClassVar[str] = ""
+    spec: ClassVar[LossSpec]
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
@@ -91,13 +71,30 @@ class Loss(ABC):
     def __init__(
         self,
         *,
-        values: Mapping[str, float],
-        structure: Mapping[str, Structure],
+        options: Mapping[str, Value],
         student: nn.Module,
         teacher: nn.Module | None,
+        image_size: int,
     ) -> None:
-        self.values = {**self.defaults, **values}
-        self.options = {**self.structure, **structure}
+        known = self.spec.all_options
+        given = {**{name: option.default for name, option in known.items()}, **options}
+        self.values = {
+            name: value
+            for name, value in given.items()
+            if name in self.spec.numbers and isinstance(value, float)
+        }
+        self.structure = {k: v for k, v in given.items() if k not in self.spec.numbers}
+
+    @property
+    def name(self) -> str:
+        """As in ``distill.losses.<name>``."""
+        return self.spec.name
+
+    def count(self, option: str) -> int:
+        """The value of an option that is a ``Count``."""
+        value = self.structure[option]
+        assert isinstance(value, int)
+        return value
 
     def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
         """Learnable parts that stand between a tapped feature and this loss.

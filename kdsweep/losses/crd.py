@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep import streams
-from kdsweep.losses.base import Batch, Structure
-from kdsweep.losses.infonce import ContrastiveLoss
+from kdsweep.losses.base import Batch
+from kdsweep.losses.options import Count, LossSpec, Number
+from kdsweep.losses.projected import PROJECTED, ProjectedLoss
 
 _START, _NEGATIVES = 1, 2  # what a stream of noise is for
 
@@ -68,9 +68,9 @@ class ContrastMemory(nn.Module):
         super().__init__()
         self.negatives = negatives
         n = len(labels)
-        place = torch.arange(n * dimensions, device=labels.device).view(n, dimensions)
+        position = torch.arange(n * dimensions, device=labels.device).view(n, dimensions)
         for side, name in enumerate(("student", "teacher")):
-            noise = streams.uniform(seeds[:, None, None], streams.NOISE, _START, side, place)
+            noise = streams.uniform(seeds[:, None, None], streams.NOISE, _START, side, position)
             start = (2 * noise - 1) * math.sqrt(3 / dimensions)  # of norm 1 on average
             self.register_buffer(name, start.to(dtype))
         self.register_buffer("log_normaliser", torch.zeros(2, len(seeds)).to(self.student))
@@ -93,9 +93,9 @@ class ContrastMemory(nn.Module):
             seeds, streams.NOISE, _NEGATIVES, self.step, batch[:, None], position
         )
         own = self.count[labels].unsqueeze(-1)
-        place = random.bitwise_and(2**62 - 1) % (len(self.by_class) - own)
-        place = place + own * (place >= self.first[labels].unsqueeze(-1))
-        return self.by_class[place]
+        rank = random.bitwise_and(2**62 - 1) % (len(self.by_class) - own)
+        rank = rank + own * (rank >= self.first[labels].unsqueeze(-1))  # past the own class
+        return self.by_class[rank]
 
     def scores(self, name: str, anchors: Tensor, chosen: Tensor, tau: Tensor) -> Tensor:
         """Cosines / tau [N, B, 1 + m] of anchors [N, B, D] with one network's memory.
@@ -125,37 +125,37 @@ class ContrastMemory(nn.Module):
         self.step.add_(1)
 
 
-class CRD(ContrastiveLoss):
+class CRD(ProjectedLoss):
     """CRD in its memory-bank form; published with weight 0.8 beside CE 1.
 
     Negatives are images of other classes ("exact" sampling), drawn with replacement where the
     authors' code draws without.
     """
 
-    name = "crd"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 0.8, "tau": 0.07, "momentum": 0.5}
-    positive = ("tau",)
-    fractions = ("momentum",)
-    structure: ClassVar[Mapping[str, Structure]] = {
-        **ContrastiveLoss.structure,
-        "negatives": 16384,
-    }
-    uses_index = True
-    fusable = False
-    why_not_fused = (
-        "every member keeps two embeddings of every training image and compares each batch with "
-        "all of them"
+    spec = LossSpec(
+        name="crd",
+        weight=0.8,
+        options={
+            **PROJECTED,
+            "tau": Number(0.07, positive=True),
+            "momentum": Number(0.5, fraction=True),
+            "negatives": Count(16384),
+        },
+        uses_index=True,
+        why_not_fused="every member keeps two embeddings of every training image and compares "
+        "each batch with all of them",
     )
 
     def create_state(
         self, labels: Tensor, seeds: Tensor, *, dtype: torch.dtype = torch.float32
     ) -> ContrastMemory:
         """Both memories: 2 * n * dimensions numbers for each member."""
-        dimensions, negatives = self.options["dimensions"], self.options["negatives"]
-        assert isinstance(dimensions, int)
-        assert isinstance(negatives, int)
         return ContrastMemory(
-            labels, seeds, dimensions=dimensions, negatives=negatives, dtype=dtype
+            labels,
+            seeds,
+            dimensions=self.count("dimensions"),
+            negatives=self.count("negatives"),
+            dtype=dtype,
         )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor
 
 from kdsweep.losses.base import Batch, per_image
-from kdsweep.losses.logits import LogitLoss
+from kdsweep.losses.logits import STANDARDIZE, LogitLoss
+from kdsweep.losses.options import LossSpec, Number
 
 
 def pearson(x: Tensor, y: Tensor, dim: int) -> Tensor:
@@ -49,13 +49,12 @@ def dist_terms(student: Tensor, teacher: Tensor, temperature: Tensor) -> tuple[T
 class DIST(LogitLoss):
     """DIST; published with weight 2 beside CE 1, both relations weighing 1, T 4."""
 
-    name = "dist"
-    defaults: ClassVar[Mapping[str, float]] = {
-        "weight": 2.0,
-        "inter_weight": 1.0,
-        "intra_weight": 1.0,
-    }
-    uses_temperature = True
+    spec = LossSpec(
+        name="dist",
+        weight=2.0,
+        options={**STANDARDIZE, "inter_weight": Number(1.0), "intra_weight": Number(1.0)},
+        uses_temperature=True,
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""

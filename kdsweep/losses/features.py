@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep.errors import UserError
-from kdsweep.losses.base import Batch, Loss, Structure, at_least_float32
+from kdsweep.losses.base import Batch, Loss, at_least_float32
+from kdsweep.losses.options import Layers, Option
 from kdsweep.models.base import layer_names
-from kdsweep.models.taps import INPUT
+from kdsweep.models.taps import INPUT, tap_shapes
+from kdsweep.registry import did_you_mean
 
 LISTED = 40  # names of layers in an error message
 
@@ -29,21 +30,24 @@ def embedding(model: nn.Module) -> str:
     return f"{model.classifier}{INPUT}"
 
 
+TAPS: Mapping[str, Option] = {"student_taps": Layers(), "teacher_taps": Layers()}
+
+
 class FeatureLoss(Loss):
     """A loss on tapped features, the student's paired with the teacher's in order.
 
     ``student_taps`` and ``teacher_taps`` name layers (``layer3``), or what goes into one
-    (``fc:input``); without them each loss has a default, made from the model's stages.
+    (``fc:input``); without them each loss has a default, made from the model's stages. The options
+    of such a loss include ``TAPS``.
     """
 
-    structure: ClassVar[Mapping[str, Structure]] = {"student_taps": (), "teacher_taps": ()}
     single: ClassVar[bool] = False  # whether the loss takes one pair of layers alone
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         student, teacher = parts["student"], parts["teacher"]
         assert teacher is not None
-        default = self.default_taps(student, teacher)
+        default = self.default_taps(student, teacher, parts["image_size"])
         self.student_taps = self._taps("student", student, default[0])
         self.teacher_taps = self._taps("teacher", teacher, default[1])
         given = f"distill.losses.{self.name}.student_taps={list(self.student_taps)}"
@@ -59,7 +63,7 @@ class FeatureLoss(Loss):
             raise UserError(f"{given}: allowed is one layer; multi_level takes several")
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The taps where the user names none: both networks' embeddings."""
         return (embedding(student),), (embedding(teacher),)
@@ -76,7 +80,7 @@ class FeatureLoss(Loss):
         ]
 
     def _taps(self, side: str, model: nn.Module, default: tuple[str, ...]) -> tuple[str, ...]:
-        given = self.options[f"{side}_taps"]
+        given = self.structure[f"{side}_taps"]
         assert isinstance(given, tuple)
         for tap in given:
             _check_layer(f"distill.losses.{self.name}.{side}_taps={tap}", tap, model)
@@ -88,6 +92,23 @@ def last_stages(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...]
     ours, theirs = stages(student), stages(teacher)
     n = min(len(ours), len(theirs))
     return ours[-n:], theirs[-n:]
+
+
+def equal_stages(student: nn.Module, teacher: nn.Module, image_size: int) -> list[tuple[str, str]]:
+    """Pairs of the student's and the teacher's stages that put out maps of one size.
+
+    Each stage is in one pair at most, and both networks' are in order, shallow to deep: of two
+    stages of one size the first finds the other network's first.
+    """
+    ours, theirs = (tap_shapes(model, stages(model), image_size) for model in (student, teacher))
+    pairs = []
+    left = list(theirs)
+    for stage, shape in ours.items():
+        found = next((other for other in left if theirs[other][-2:] == shape[-2:]), None)
+        if found is not None:
+            pairs.append((stage, found))
+            left = left[left.index(found) + 1 :]
+    return pairs
 
 
 def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,8 +132,6 @@ def _check_layer(given: str, tap: str, model: nn.Module) -> None:
     layer = tap.removesuffix(INPUT)
     if layer in names:
         return
-    close = difflib.get_close_matches(layer, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     first = [*stages(model), str(model.classifier)]
     listed = [*first, *(name for name in names if name not in first)]
     more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -120,5 +139,5 @@ def _check_layer(given: str, tap: str, model: nn.Module) -> None:
         f"{given}: allowed is a layer of the model, or a layer and {INPUT} for what goes into it: "
         + ", ".join(listed[:LISTED])
         + more
-        + hint
+        + did_you_mean(layer, names)
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdsweep.losses.base import Batch, Structure, per_image
-from kdsweep.losses.logits import LogitLoss, standardized
+from kdsweep.losses.base import Batch, per_image
+from kdsweep.losses.logits import STANDARDIZE, LogitLoss
+from kdsweep.losses.options import LossSpec, Switch
 
 
 def tempered_kl(student: Tensor, teacher: Tensor, temperature: Tensor) -> Tensor:
@@ -41,40 +41,19 @@ def hinton(student: Tensor, teacher: Tensor, temperature: Tensor) -> Tensor:
 
 
 class Hinton(LogitLoss):
-    """T^2 * KL; published as CE 0.1, KD 0.9, T 4 on CIFAR-100: alpha 0.9."""
+    """T^2 * KL; published as CE 0.1, KD 0.9, T 4 on CIFAR-100: alpha 0.9.
 
-    name = "hinton"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0}
-    uses_temperature = True
+    With ``t2: false`` it is KL alone, as much code has it: its gradient shrinks as 1 / T^2.
+    """
 
-    def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
-        """The loss [N]."""
-        student, teacher = self.logits(batch)
-        return hinton(student, teacher, h["temperature"])
-
-
-class HintonNoT2(LogitLoss):
-    """KL without T^2, as much code has it: its gradient shrinks as 1 / T^2."""
-
-    name = "hinton_no_t2"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0}
-    uses_temperature = True
+    spec = LossSpec(
+        name="hinton",
+        weight=1.0,
+        options={**STANDARDIZE, "t2": Switch(default=True)},
+        uses_temperature=True,
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""
-        student, teacher = self.logits(batch)
-        return tempered_kl(student, teacher, h["temperature"])
-
-
-class Standardized(LogitLoss):
-    """``hinton`` on standardised logits; published as CE 0.1, KD 9, T 2: alpha 0.9, weight 10."""
-
-    name = "standardized"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 10.0}
-    structure: ClassVar[Mapping[str, Structure]] = {}
-    uses_temperature = True
-
-    def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
-        """The loss [N]."""
-        student, teacher = self.logits(batch)
-        return hinton(standardized(student), standardized(teacher), h["temperature"])
+        loss = hinton if self.structure["t2"] else tempered_kl
+        return loss(*self.logits(batch), h["temperature"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from kdsweep.errors import UserError
 from kdsweep.losses.base import Batch, Shapes, adapter_key
-from kdsweep.losses.features import FeatureLoss, last_stages, match_maps, stages
+from kdsweep.losses.features import TAPS, FeatureLoss, equal_stages, last_stages, match_maps
+from kdsweep.losses.options import LossSpec
 
 MAP, VECTOR = 3, 1  # dimensions of one image's feature
 
@@ -53,11 +53,10 @@ def regressor(student: tuple[int, ...], teacher: tuple[int, ...]) -> nn.Module |
 class MultiLevel(FeatureLoss):
     """Hints at several depths, summed; by default at the end of every stage."""
 
-    name = "multi_level"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 100.0}
+    spec = LossSpec(name="multi_level", weight=100.0, options=TAPS)
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Every stage, paired from the deepest up."""
         return last_stages(student, teacher)
@@ -84,14 +83,27 @@ class MultiLevel(FeatureLoss):
 
 
 class FitNet(MultiLevel):
-    """One hint, by default at the end of the middle stage; published with weight 100."""
+    """One hint, by default at the end of a middle stage; published with weight 100.
 
-    name = "fitnet"
+    It is the middle one, or the deeper of two, of the pairs of stages whose maps have one size:
+    for vgg13 and mobilenetv2 the layers at 8 x 8, as published (hint_layer 2 of
+    HobbitLong/RepDistiller).
+    """
+
+    spec = LossSpec(name="fitnet", weight=100.0, options=TAPS)
     single = True
 
     def default_taps(
-        self, student: nn.Module, teacher: nn.Module
+        self, student: nn.Module, teacher: nn.Module, image_size: int
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The middle stage of each, the deeper one of two."""
-        ours, theirs = stages(student), stages(teacher)
-        return (ours[len(ours) // 2],), (theirs[len(theirs) // 2],)
+        """The middle pair of stages of one size, where any is needed."""
+        if self.structure["student_taps"] and self.structure["teacher_taps"]:
+            return (), ()
+        pairs = equal_stages(student, teacher, image_size)
+        if not pairs:
+            raise UserError(
+                f"distill.losses.{self.name}: no stage of the student has maps of the size of one "
+                "of the teacher's; name layers of one size with student_taps and teacher_taps"
+            )
+        ours, theirs = pairs[len(pairs) // 2]
+        return (ours,), (theirs,)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdsweep.losses.base import Batch, Shapes, Structure, adapter_key, per_image
-from kdsweep.losses.features import FeatureLoss
+from kdsweep.losses.base import Batch, per_image
+from kdsweep.losses.options import LossSpec, Number
+from kdsweep.losses.projected import PROJECTED, ProjectedLoss
 
 
 def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
@@ -36,41 +35,14 @@ def infonce(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
     return -torch.stack(directions).mean(0)
 
 
-class ContrastiveLoss(FeatureLoss):
-    """A loss on linear projections of both networks' embeddings, to ``dimensions`` numbers."""
-
-    structure: ClassVar[Mapping[str, Structure]] = {
-        **FeatureLoss.structure,
-        "dimensions": 128,
-    }
-    single = True
-
-    def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
-        """A linear projection on each side; maps are flattened first."""
-        (ours,), (theirs,) = self.student_taps, self.teacher_taps
-        size = self.options["dimensions"]
-        assert isinstance(size, int)
-        return nn.ModuleDict(
-            {
-                adapter_key("student", ours): _projection(student_shapes[ours], size),
-                adapter_key("teacher", theirs): _projection(teacher_shapes[theirs], size),
-            }
-        )
-
-
-class InfoNCE(ContrastiveLoss):
+class InfoNCE(ProjectedLoss):
     """The lighter relative of ``crd``: negatives are the other images of the batch."""
 
-    name = "infonce"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0, "tau": 0.07}
-    positive = ("tau",)
+    spec = LossSpec(
+        name="infonce", weight=1.0, options={**PROJECTED, "tau": Number(0.07, positive=True)}
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""
         ((ours, theirs),) = self.features(batch)
         return infonce(ours, theirs, h["tau"])
-
-
-def _projection(shape: tuple[int, ...], size: int) -> nn.Module:
-    linear = nn.Linear(math.prod(shape), size)
-    return linear if len(shape) == 1 else nn.Sequential(nn.Flatten(), linear)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor
 
 from kdsweep.losses.base import Batch
-from kdsweep.losses.logits import LogitLoss
+from kdsweep.losses.logits import STANDARDIZE, LogitLoss
+from kdsweep.losses.options import LossSpec
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -44,14 +44,12 @@ class LogitMatching(LogitLoss):
 class LogitMSE(LogitMatching):
     """Mean squared difference; published with weight 0.1 beside CE 1."""
 
-    name = "logit_mse"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 0.1}
+    spec = LossSpec(name="logit_mse", weight=0.1, options=STANDARDIZE)
     distance = staticmethod(logit_mse)
 
 
 class LogitMAE(LogitMatching):
     """Mean absolute difference: what a student loses against an adversarial generator."""
 
-    name = "logit_mae"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0}
+    spec = LossSpec(name="logit_mae", weight=1.0, options=STANDARDIZE)
     distance = staticmethod(logit_mae)

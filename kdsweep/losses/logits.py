@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from kdsweep.losses.base import Batch, Loss, Structure, at_least_float32
+from kdsweep.losses.base import Batch, Loss, at_least_float32
+from kdsweep.losses.options import Option, Switch
+
+STANDARDIZE: Mapping[str, Option] = {"standardize": Switch(default=False)}
 
 
 class LogitLoss(Loss):
-    """A loss on both networks' logits; ``standardize=true`` standardises them first."""
-
-    structure: ClassVar[Mapping[str, Structure]] = {"standardize": False}
+    """A loss on both networks' logits, whose options include ``STANDARDIZE``."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's [N, B, K], in float32 at least."""
         assert batch.teacher is not None
         student = at_least_float32(batch.student.logits)
         teacher = at_least_float32(batch.teacher.logits)
-        if self.options.get("standardize"):
+        if self.structure["standardize"]:
             return standardized(student), standardized(teacher)
         return student, teacher
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdsweep.losses.base import Batch
-from kdsweep.losses.features import FeatureLoss
+from kdsweep.losses.features import TAPS, FeatureLoss
+from kdsweep.losses.options import LossSpec, Number
 
 
 def relations(embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,12 +60,11 @@ def rkd_terms(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 class RKD(FeatureLoss):
     """Relational distillation on the embeddings; published with distance 25 and angle 50."""
 
-    name = "rkd"
-    defaults: ClassVar[Mapping[str, float]] = {
-        "weight": 1.0,
-        "distance_weight": 25.0,
-        "angle_weight": 50.0,
-    }
+    spec = LossSpec(
+        name="rkd",
+        weight=1.0,
+        options={**TAPS, "distance_weight": Number(25.0), "angle_weight": Number(50.0)},
+    )
     single = True
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from kdsweep.config.schedules import HyperSchedule
 
-__all__ = ["HyperSchedule", "scheduled"]
-
 
 def scheduled(value: Tensor, schedule: HyperSchedule, epoch: float, epochs: int) -> Tensor:
     """The value [N] of each member's hyperparameter at ``epoch``.

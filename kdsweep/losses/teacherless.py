@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from kdsweep.losses.base import Batch, Loss, at_least_float32, per_image
 from kdsweep.losses.logits import is_label
+from kdsweep.losses.options import LossSpec, Number
 
 
 def uniform_cross_entropy(student: Tensor) -> Tensor:
@@ -61,9 +61,7 @@ class LabelSmoothing(Loss):
     over the K - 1 others: their smoothing of 0.1 is alpha 0.1 * K / (K - 1) here).
     """
 
-    name = "label_smoothing"
-    defaults: ClassVar[Mapping[str, float]] = {"weight": 1.0}
-    needs_teacher = False
+    spec = LossSpec(name="label_smoothing", weight=1.0, needs_teacher=False)
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""
@@ -76,16 +74,16 @@ class TeacherFree(Loss):
     Its temperature is its own option: ``distill.temperature`` doesn't reach it.
     """
 
-    name = "teacher_free"
-    defaults: ClassVar[Mapping[str, float]] = {
-        "weight": 1.0,
-        "temperature": 20.0,
-        "correct_probability": 0.99,
-    }
-    positive = ("temperature",)
-    fractions = ("correct_probability",)
-    needs_teacher = False
-    uses_labels = True
+    spec = LossSpec(
+        name="teacher_free",
+        weight=1.0,
+        options={
+            "temperature": Number(20.0, positive=True),
+            "correct_probability": Number(0.99, fraction=True),
+        },
+        needs_teacher=False,
+        uses_labels=True,
+    )
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""

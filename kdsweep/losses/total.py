@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,10 @@ class Mixup:
 
     labels: Tensor
     share: Tensor
+
+    def mean(self, first: Tensor, other: Tensor) -> Tensor:
+        """What both labels cost, weighed by their images' shares: [N], [N] -> [N]."""
+        return self.share * first + (1 - self.share) * other
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -69,34 +73,35 @@ def total_loss(
     with torch.autocast(labels.device.type, enabled=False):
         ce = cross_entropy(student.logits, labels)
         if mixup is not None:
-            other = cross_entropy(student.logits, mixup.labels)
-            ce = mixup.share * ce + (1 - mixup.share) * other
+            ce = mixup.mean(ce, cross_entropy(student.logits, mixup.labels))
         terms = {"cross_entropy": ce.detach()}
         if not losses:
             return ce, terms
         weighted = []
         for name, loss in losses.items():
-            own = {key: value for key, value in h.items() if key == "temperature"}
-            own.update(_under(f"{name}.", h))
-            ours = Outputs(logits=student.logits, features=_under(f"{name}/", student.features))
-            theirs = None
-            if teacher is not None:
-                features = _under(f"{name}/", teacher.features)
-                said = teacher.logits
-                if combine is not None:
-                    t = own["temperature"]
-                    said = combine(said, t if loss.uses_temperature else torch.ones_like(t))
-                theirs = Outputs(logits=said, features=features)
+            own = {"temperature": h["temperature"], **_under(f"{name}.", h)}
+            ours = _outputs(name, student)
+            theirs = None if teacher is None else _outputs(name, teacher)
+            if theirs is not None and combine is not None:
+                t = own["temperature"]
+                t = t if loss.spec.uses_temperature else torch.ones_like(t)
+                theirs = replace(theirs, logits=combine(theirs.logits, t))
             state = None if states is None else states.get(name)
             value = loss(ours, theirs, labels, own, epoch=epoch, index=index, state=state)
-            if mixup is not None and loss.uses_labels:
-                other = loss(ours, theirs, mixup.labels, own, epoch=epoch)
-                value = mixup.share * value + (1 - mixup.share) * other
-            assert mixup is None or not loss.uses_index
+            if mixup is not None:
+                assert not loss.spec.uses_index
+                if loss.spec.uses_labels:
+                    other = loss(ours, theirs, mixup.labels, own, epoch=epoch)
+                    value = mixup.mean(value, other)
             terms[name] = value.detach()
             weighted.append(own["weight"] * value)
         alpha = h["alpha"]
         return (1 - alpha) * ce + alpha * torch.stack(weighted).sum(0), terms
+
+
+def _outputs(loss: str, outputs: Outputs) -> Outputs:
+    """What one loss sees of a network."""
+    return replace(outputs, features=_under(f"{loss}/", outputs.features))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from kdsweep.models.torchvision_models import create_torchvision, torchvision_na
 from kdsweep.models.vgg import Vgg
 from kdsweep.models.weights import load_weights
 from kdsweep.models.wide_resnet import WideResNet
+from kdsweep.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,30 +47,33 @@ def _vgg(convolutions: int) -> Architecture:
     return Architecture(build=partial(Vgg, convolutions=convolutions), has_image_size=True)
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "cifar_teacher": Architecture(build=CifarTeacher, has_width=True),
-    "cifar_student": Architecture(build=CifarStudent, has_width=True),
-    "resnet8": _resnet(8, _THIN),
-    "resnet20": _resnet(20, _THIN),
-    "resnet32": _resnet(32, _THIN),
-    "resnet56": _resnet(56, _THIN),
-    "resnet110": _resnet(110, _THIN),
-    "resnet8x4": _resnet(8, _WIDE),
-    "resnet32x4": _resnet(32, _WIDE),
-    "wrn_16_1": _wide_resnet(16, 1),
-    "wrn_16_2": _wide_resnet(16, 2),
-    "wrn_40_2": _wide_resnet(40, 2),
-    "vgg8": _vgg(1),
-    "vgg13": _vgg(2),
-    "mobilenetv2": Architecture(build=partial(MobileNetV2, multiplier=0.5)),
-    "shufflenetv2": Architecture(build=ShuffleNetV2),
-}
+ARCHITECTURES = Registry(
+    "model",
+    {
+        "cifar_teacher": Architecture(build=CifarTeacher, has_width=True),
+        "cifar_student": Architecture(build=CifarStudent, has_width=True),
+        "resnet8": _resnet(8, _THIN),
+        "resnet20": _resnet(20, _THIN),
+        "resnet32": _resnet(32, _THIN),
+        "resnet56": _resnet(56, _THIN),
+        "resnet110": _resnet(110, _THIN),
+        "resnet8x4": _resnet(8, _WIDE),
+        "resnet32x4": _resnet(32, _WIDE),
+        "wrn_16_1": _wide_resnet(16, 1),
+        "wrn_16_2": _wide_resnet(16, 2),
+        "wrn_40_2": _wide_resnet(40, 2),
+        "vgg8": _vgg(1),
+        "vgg13": _vgg(2),
+        "mobilenetv2": Architecture(build=partial(MobileNetV2, multiplier=0.5)),
+        "shufflenetv2": Architecture(build=ShuffleNetV2),
+    },
+)
 _LIBRARIES = {"torchvision": create_torchvision, "timm": create_timm}
 
 
 def model_names() -> tuple[str, ...]:
     """The names of kdsweep's own models; ``torchvision/<name>`` and ``timm/<name>`` are others."""
-    return tuple(ARCHITECTURES)
+    return ARCHITECTURES.names()
 
 
 def create_model(
@@ -92,11 +96,11 @@ def create_model(
     """
     library, slash, rest = config.name.partition("/")
     create = _LIBRARIES.get(library) if slash else None
-    architecture = ARCHITECTURES.get(config.name)
+    architecture = ARCHITECTURES.find(config.name)
     if architecture is None and create is None:
         raise UserError(f"{key}.name={config.name}: {_no_such_model(config.name)}")
     if config.width != 1 and not (architecture and architecture.has_width):
-        families = ", ".join(name for name, entry in ARCHITECTURES.items() if entry.has_width)
+        families = ", ".join(name for name in ARCHITECTURES if ARCHITECTURES[name].has_width)
         raise UserError(
             f"{key}.width={config.width:g}: allowed is 1, since {config.name} has no width; "
             f"those that have one are {families}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
@@ -25,6 +26,26 @@ def tapped(network: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Ten
     finally:
         for handle in handles:
             handle.remove()
+
+
+@torch.no_grad()
+def tap_shapes(
+    network: nn.Module, names: tuple[str, ...], image_size: int
+) -> dict[str, tuple[int, ...]]:
+    """The shape at each tap of what one image gives: (C, H, W) or (D,).
+
+    Args:
+        network: left as it is; it runs in evaluation mode.
+        names: of the taps.
+        image_size: of a square image, in pixels.
+    """
+    like = next(network.parameters())
+    training = network.training
+    network.eval()
+    with tapped(network, names) as outputs:
+        network(torch.zeros(1, 3, image_size, image_size, device=like.device, dtype=like.dtype))
+    network.train(training)
+    return {name: tuple(value.shape[1:]) for name, value in outputs.items()}
 
 
 def _keep_output(outputs: dict[str, Tensor], name: str) -> Hook:

@@ -54,19 +54,19 @@ def group_key(config: Config) -> str:
 
 def needs_teacher(config: Config) -> bool:
     """Whether any of the losses looks at a teacher, or the images come of one."""
-    from kdsweep.losses.registry import loss_class
+    from kdsweep.losses.registry import loss_spec
 
     if config.distill.without_images is not None:
         return True
-    return any(loss_class(loss).needs_teacher for loss in config.distill.losses)
+    return any(loss_spec(loss).needs_teacher for loss in config.distill.losses)
 
 
 def is_number(loss: str, option: str, value: object) -> bool:
     """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
-    from kdsweep.losses.registry import loss_class
+    from kdsweep.losses.registry import loss_spec
 
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and option not in loss_class(loss).structure
+    return number and option in loss_spec(loss).numbers
 
 
 def why_apart(groups: Sequence[Sequence[Job]]) -> str:

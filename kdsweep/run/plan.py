@@ -58,7 +58,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             losses = losses_of(Group(config=job.config), student, teacher)
             _check_memory(job.config, losses)
             needs_teacher = config.distill.without_images is not None or any(
-                loss.needs_teacher for loss in losses.values()
+                loss.spec.needs_teacher for loss in losses.values()
             )
             _check_objectives(job, dataset.classes, needs_teacher=needs_teacher)
             idle = idle_numbers(losses)
@@ -91,7 +91,7 @@ def select(plans: Sequence[Plan], jobs: Sequence[Job]) -> list[Plan]:
 
 def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:
     """A loss that remembers images one by one needs to meet the same ones again."""
-    remembering = [loss.name for loss in losses.values() if loss.uses_index]
+    remembering = [loss.name for loss in losses.values() if loss.spec.uses_index]
     if remembering and config.data.views.mixup > 0:
         raise UserError(
             f"data.views.mixup={config.data.views.mixup}: allowed is 0 with "

@@ -141,9 +141,9 @@ def _generators(
 
 def _together(losses: dict[str, Loss], members: list[Member]) -> int | None:
     """One at a time where a loss can't be fused, which is then said."""
-    alone = [loss for loss in losses.values() if not loss.fusable]
+    alone = [loss for loss in losses.values() if loss.spec.why_not_fused]
     if alone and len(members) > 1:
-        log.info("students train one by one: %s, %s", alone[0].name, alone[0].why_not_fused)
+        log.info("students train one by one: %s, %s", alone[0].name, alone[0].spec.why_not_fused)
     return 1 if alone else None
 
 
@@ -161,7 +161,7 @@ def idle_numbers(losses: Mapping[str, Loss]) -> frozenset[str]:
     if not losses:
         return frozenset({"temperature", "alpha"})
     shared = any(
-        loss.uses_temperature and TEMPERATURE not in loss.values for loss in losses.values()
+        loss.spec.uses_temperature and TEMPERATURE not in loss.values for loss in losses.values()
     )
     return frozenset() if shared else frozenset({"temperature"})
 
@@ -175,7 +175,8 @@ def losses_of(group: Group, student: nn.Module, teacher: nn.Module | None) -> di
     if group.student != "student":
         return {}
     distill = group.config.distill
-    losses = create_losses(distill.losses, student=student, teacher=teacher)
+    size = group.config.data.image_size
+    losses = create_losses(distill.losses, student=student, teacher=teacher, image_size=size)
     moved = distill.learned_temperature or "temperature" in distill.schedules
     if moved and TEMPERATURE in idle_numbers(losses):
         key = "learned_temperature" if distill.learned_temperature else "schedules.temperature"
@@ -223,7 +224,7 @@ def _teacher_outputs(
     on_fill: Callable[[int], None] | None,
 ) -> TeacherOutputs | None:
     labels_images = group.student == "student" and group.config.distill.generator is not None
-    if not (labels_images or any(loss.needs_teacher for loss in losses.values())):
+    if not (labels_images or any(loss.spec.needs_teacher for loss in losses.values())):
         return None
     assert group.teacher is not None
     found = group.teacher.members or (group.teacher,)

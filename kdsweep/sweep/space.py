@@ -19,6 +19,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from kdsweep.config.distill import with_floats
 from kdsweep.errors import UserError
 
 # Of a configuration, what may differ between two commands of one study: where things go, and what
@@ -128,6 +129,7 @@ class Space:
             del plain[key]
         for key in ("threads", "fuse", "bank", "channels_last"):
             del plain["train"][key]  # how it is trained, not what
+        plain["distill"]["losses"] = with_floats(plain["distill"]["losses"])
         groups = [key for key in self.distributions if "." not in key and key not in plain]
         for key in self.distributions:
             at = plain

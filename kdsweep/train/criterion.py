@@ -89,7 +89,7 @@ class Total:
         """What the losses' states have learned beside this member, by what it is called."""
         states = self.states.get((member.name,), {})
         return {
-            self.losses[name].learns: self.losses[name].learned(state)
+            self.losses[name].spec.learns: self.losses[name].learned(state)
             for name, state in states.items()
-            if self.losses[name].learns
+            if self.losses[name].spec.learns
         }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from kdsweep.losses.base import Loss, Shapes, adapter_key
+from kdsweep.losses.base import Loss, adapter_key
 from kdsweep.losses.curriculum import CurriculumTheta
-from kdsweep.models.taps import tapped
+from kdsweep.models.taps import tap_shapes, tapped
 
 MODEL = "model."  # in front of the names of the student's own parameters
 TEMPERATURE = "temperature"  # the adapter, and the feature, of a learned temperature
@@ -95,22 +94,10 @@ def with_adapters(
         adapters[TEMPERATURE] = CurriculumTheta()
     if student_taps(losses):
         assert teacher is not None
-        own = _shapes(model, student_taps(losses), image_size)
-        theirs = _shapes(teacher, teacher_taps(losses), image_size)
+        own = tap_shapes(model, student_taps(losses), image_size)
+        theirs = tap_shapes(teacher, teacher_taps(losses), image_size)
         for name, loss in losses.items():
             parts = loss.adapters(own, theirs)
             if len(parts):
                 adapters[name] = parts
     return Student(model, losses, adapters)
-
-
-@torch.no_grad()
-def _shapes(model: nn.Module, taps: tuple[str, ...], size: int) -> Shapes:
-    """The shape of one image's output at each tap."""
-    like = next(model.parameters())
-    training = model.training
-    model.eval()
-    with tapped(model, taps) as features:
-        model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
-    model.train(training)
-    return {tap: tuple(value.shape[1:]) for tap, value in features.items()}

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.func import functional_call
 
 from kdsweep.datafree.generator import (
     Generator,
@@ -21,7 +23,7 @@ FEATURES = f64([[1.0, -2.0, 0.0], [0.0, 3.0, 3.0]])
 def test_losses_by_hand() -> None:
     sure = -(math.log(3 / 4) + math.log(4 / 5)) / 2
     first = (1 / 4 + 4 / 5) / 2
-    even = first * math.log(first) + (1 - first) * math.log(1 - first)
+    even = first * math.log10(first) + (1 - first) * math.log10(1 - first)
     assert float(one_hot_loss(LOGITS)) == pytest.approx(sure, rel=1e-14)
     assert float(information_entropy_loss(LOGITS)) == pytest.approx(even, rel=1e-14)
     assert float(activation_loss(FEATURES)) == pytest.approx(-9 / 6, rel=1e-14)
@@ -31,7 +33,7 @@ def test_losses_by_hand() -> None:
 
 def test_balance_is_least_where_a_batch_has_all_classes_alike() -> None:
     assert float(information_entropy_loss(1000 * torch.eye(4).double())) == pytest.approx(
-        -math.log(4)
+        -math.log10(4)
     )
     one = 1000 * torch.eye(4).double()[[0, 0, 0]].requires_grad_()
     value = information_entropy_loss(one)
@@ -57,6 +59,33 @@ def test_the_generator_makes_normalised_images() -> None:
     torch.testing.assert_close(
         made.var((0, 2, 3), correction=0), torch.ones(3).double(), atol=0.05, rtol=0
     )
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.8])
+def test_the_generator_is_the_published_one(eps: float) -> None:
+    """A seed map of twice 2 x 2 grows by nearest neighbours; eps is that of two norms of four."""
+    made = Generator(latent=5, size=8, eps=eps).double()
+    p = {name: 0.5 * torch.randn_like(value) for name, value in made.named_parameters()}
+    noise = torch.randn(6, 5).double()
+
+    def norm(x: torch.Tensor, layer: int, eps: float) -> torch.Tensor:
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+        weight, bias = (p[f"maps.{layer}.{kind}"][:, None, None] for kind in ("weight", "bias"))
+        return (x - mean) / (var + eps).sqrt() * weight + bias
+
+    def convolved(x: torch.Tensor, layer: int) -> torch.Tensor:
+        return F.conv2d(x, p[f"maps.{layer}.weight"], p[f"maps.{layer}.bias"], padding=1)
+
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    x = norm((noise @ p["start.weight"].T + p["start.bias"]).view(6, 128, 2, 2), 1, 1e-5)
+    x = F.leaky_relu(norm(convolved(twice(x), 3), 4, eps), 0.2)
+    x = F.leaky_relu(norm(convolved(twice(x), 7), 8, eps), 0.2)
+    x = convolved(x, 10).tanh()
+    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+    expected = (x - mean) / (var + 1e-5).sqrt()
+    torch.testing.assert_close(functional_call(made, p, noise), expected)
 
 
 def test_the_generators_parameters() -> None:

@@ -74,6 +74,13 @@ def test_real_images_and_labels_change_nothing(objective: str) -> None:
     assert_same(one["m0"], two["m0"], tolerance=0)
 
 
+def test_dafls_norms_have_the_eps_of_its_code() -> None:
+    for objective, eps in (("dafl", 0.8), ("adversarial", 1e-5)):
+        made = generators(CONFIGS[objective]).learned(ONE)
+        norms = [m.eps for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert norms == [1e-5, eps, eps, 1e-5]
+
+
 def test_students_of_a_seed_share_dafls_generator_and_have_an_adversary_each() -> None:
     members = a_population(3)
     for objective, count in (("dafl", 2), ("adversarial", 3)):

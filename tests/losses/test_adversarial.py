@@ -174,4 +174,4 @@ def test_a_lone_members_discriminator_is_what_it_learned() -> None:
     assert shapes == {
         "weight0": (8, CLASSES), "bias0": (8,), "weight1": (1, 8), "bias1": (1,)
     }  # fmt: skip
-    assert loss.learns == "discriminator"
+    assert loss.spec.learns == "discriminator"

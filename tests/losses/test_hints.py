@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from kdsweep.config import ModelConfig
 from kdsweep.errors import UserError
+from kdsweep.losses import create_loss
 from kdsweep.losses.base import adapter_key
 from kdsweep.losses.hints import hint, regressor
-from tests.losses.toy import SHAPES, Case, f64, make
+from kdsweep.models import create_model
+from tests.losses.toy import SHAPES, STUDENT, Case, Toy, f64, make
 
 
 def test_hint_by_hand():
@@ -55,6 +58,36 @@ def test_fitnet_is_the_middle_level_alone():
     expected = hint(one.tensors["second"], one.teacher["second"])
     torch.testing.assert_close(one.value(), expected)
     assert not torch.allclose(one.value(), case.value())
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "layers"),
+    [
+        ("mobilenetv2", "vgg13", ("groups.2", "block3")),  # as published, at 8 x 8
+        ("vgg8", "vgg13", ("block3", "block3")),
+        ("resnet20", "resnet56", ("layer2", "layer2")),
+        ("cifar_student", "cifar_teacher", ("block3", "block2")),
+    ],
+)
+def test_fitnets_layers_have_maps_of_one_size(student, teacher, layers):
+    models = [
+        create_model(ModelConfig(name=name), classes=3, image_size=32)
+        for name in (student, teacher)
+    ]
+    loss = create_loss("fitnet", {}, student=models[0], teacher=models[1], image_size=32)
+    assert (*loss.student_taps, *loss.teacher_taps) == layers
+
+
+def test_fitnet_is_refused_where_no_two_stages_have_one_size():
+    class Odd(Toy):
+        def forward(self, images):
+            return super().forward(images[..., :1, :])
+
+    with pytest.raises(UserError, match=r"^distill.losses.fitnet: no stage .* student_taps and"):
+        create_loss("fitnet", {}, student=STUDENT, teacher=Odd(), image_size=8)
+    named = {"student_taps": "first", "teacher_taps": "second"}
+    loss = create_loss("fitnet", named, student=STUDENT, teacher=Odd(), image_size=8)
+    assert (loss.student_taps, loss.teacher_taps) == (("first",), ("second",))
 
 
 def test_features_that_can_not_be_matched_are_refused_in_one_line():

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kdsweep.config.schedules import HyperSchedule
 from kdsweep.errors import UserError
-from kdsweep.losses.schedules import HyperSchedule, scheduled
+from kdsweep.losses.schedules import scheduled
 from tests.losses.toy import f64
 
 VALUE = f64([4.0, 2.0])

@@ -25,7 +25,7 @@ def test_alpha_is_the_smoothing_of_the_labels():
         Outputs(logits=case.tensors["logits"]),
         None,
         case.labels,
-        {"alpha": alpha, "label_smoothing.weight": torch.ones(3)},
+        {"alpha": alpha, "temperature": torch.ones(3), "label_smoothing.weight": torch.ones(3)},
         epoch=0,
     )
     for i in range(3):

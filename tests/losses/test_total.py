@@ -16,8 +16,9 @@ each_loss = pytest.mark.parametrize(("name", "options"), LOSSES, ids=IDS)
 class Whole:
     """A total of one or several cases that share logits, as a population would pass it."""
 
-    def __init__(self, *cases: Case) -> None:
-        self.cases = {case.loss.name: case for case in cases}
+    def __init__(self, *cases: Case, names: tuple[str, ...] = ()) -> None:
+        names = names or tuple(case.loss.name for case in cases)
+        self.cases = dict(zip(names, cases, strict=True))
         first = cases[0]
         self.labels, self.index = first.labels, first.index
         self.losses = {name: case.loss for name, case in self.cases.items()}
@@ -112,10 +113,10 @@ def test_losses_add_up_each_with_its_own_weight_and_features():
 
 
 def test_a_loss_named_like_the_beginning_of_another_keeps_its_own_options():
-    whole = Whole(Case("hinton", {}), Case("hinton_no_t2", {}))
+    whole = Whole(Case("hinton", {}), Case("dkd", {}), names=("hinton", "hinton_too"))
     before = whole()[0]
-    changed = whole(h={"hinton_no_t2.weight": whole.h["hinton_no_t2.weight"] * 2})[0]
-    added = whole.h["alpha"] * whole.h["hinton_no_t2.weight"] * whole()[1]["hinton_no_t2"]
+    changed = whole(h={"hinton_too.weight": whole.h["hinton_too.weight"] * 2})[0]
+    added = whole.h["alpha"] * whole.h["hinton_too.weight"] * whole()[1]["hinton_too"]
     torch.testing.assert_close(changed - before, added)
 
 

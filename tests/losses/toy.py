@@ -28,6 +28,11 @@ class Toy(nn.Module):
         self.third = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)
         self.head = nn.Linear(4 * width, classes)
 
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.third(self.second(self.first(images)))
+        logits: Tensor = self.head(maps.mean((2, 3)))
+        return logits
+
 
 STUDENT, TEACHER = Toy(3), Toy(4)
 SHAPES = {
@@ -41,14 +46,14 @@ SHAPES = {
 }
 LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hinton", {}),
-    ("hinton_no_t2", {}),
+    ("hinton", {"t2": False}),
     ("logit_mse", {}),
     ("logit_mae", {}),
     ("dkd", {}),
     ("dist", {}),
     ("nkd", {}),
-    ("standardized", {}),
-    ("hinton_no_t2", {"standardize": True}),
+    ("hinton", {"standardize": True}),
+    ("hinton", {"standardize": True, "t2": False}),
     ("logit_mse", {"standardize": True}),
     ("dkd", {"standardize": True}),
     ("dist", {"standardize": True}),
@@ -59,6 +64,12 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fitnet", {"student_taps": "head:input", "teacher_taps": "head:input"}),
     ("multi_level", {}),
     ("attention", {}),
+    ("sp", {}),
+    ("sp", {"student_taps": ["first", "second"], "teacher_taps": ["first", "second"]}),
+    ("pkt", {}),
+    ("nst", {}),
+    ("cc", {"dimensions": 5}),
+    ("vid", {}),
     ("rkd", {}),
     ("infonce", {"dimensions": 5}),
     ("crd", {"dimensions": 5, "negatives": 6}),

@@ -114,7 +114,7 @@ def test_options_that_shape_a_loss_train_apart(
 
 def test_numbers_of_a_member() -> None:
     made = config(
-        {"dkd": {"weight": 2, "beta": 0.5, "standardize": True}},
+        {"dkd": {"weight": 2, "target_weight": 0.5, "standardize": True}},
         train=train(lr=0.2, weight_decay=0.03),
     )
     assert numbers(made) == {
@@ -123,7 +123,7 @@ def test_numbers_of_a_member() -> None:
         "temperature": 4.0,
         "alpha": 0.7,
         "dkd.weight": 2.0,
-        "dkd.beta": 0.5,
+        "dkd.target_weight": 0.5,
     }
 
 

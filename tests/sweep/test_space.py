@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from kdsweep.store import digest
+from kdsweep.sweep.space import Space
+
+
+def content(weight: Any) -> str:
+    config = {
+        **dict.fromkeys(("study", "trial", "tracking", "root", "storage")),
+        "distill": {"losses": {"hinton": {"weight": weight}}},
+    }
+    return digest(Space({}, []).content(OmegaConf.create(config), OmegaConf.create({})))
+
+
+def test_weight_1_and_weight_1_0_are_the_same_study() -> None:
+    assert content(1) == content(1.0)
+    assert content(1) != content(2)
+    assert content(1) != content(True)
