@@ -124,7 +124,7 @@ class Runner:
             images = self.networks.dreamt(teacher)
             group = Group(config=plan.config, teacher=teacher, images=images)
             results = self.networks.train(title, group, members, logged, self._pruning())
-        costs = next(iter(baselines.values())).meta["costs"]  # the same network's
+        costs = next(iter(baselines.values())).meta.costs  # the same network's
         return {
             job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines, costs)
             for job in plan.jobs
@@ -174,7 +174,7 @@ class Runner:
             students,
             split=self.plan.dataset.evaluation.name,
             teacher=teacher,
-            costs=costs if teacher is None else costs | compression(teacher.meta["costs"], costs),
+            costs=costs if teacher is None else costs | compression(teacher.meta.costs, costs),
             run_id=runs[None],
         )
         write_json(job.folder / RECORD, record)

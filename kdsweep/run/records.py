@@ -106,9 +106,9 @@ def _seed(student: Student) -> dict[str, Any]:
 def _network(found: Found) -> dict[str, Any]:
     return {
         "key": found.key,
-        "name": found.meta["name"],
-        "seed": found.meta["seed"],
+        "name": found.meta.name,
+        "seed": found.meta.seed,
         "metrics": found.metrics,
-        "per_class": found.meta["per_class"],
-        "costs": found.meta["costs"],
+        "per_class": found.meta.per_class,
+        "costs": found.meta.costs,
     }

@@ -200,11 +200,10 @@ class Networks:
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""
-        if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
+        if not config.times_networks or "latency_ms_p50" in found.meta.costs:
             return found
-        return dataclasses.replace(
-            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
-        )
+        meta = dataclasses.replace(found.meta, costs=self._costs(found.kind, config))
+        return dataclasses.replace(found, meta=meta)
 
     def _costs(self, kind: str, config: Config) -> dict[str, float]:
         """Parameters, size, FLOPs and, where asked for, latency of a network of this kind."""
@@ -221,6 +220,5 @@ def _baseline_config(config: Config) -> Config:
 
 
 def _describe(found: Found) -> str:
-    prefix = "val" if found.meta["split"] == "validation" else found.meta["split"]
-    accuracy = found.metrics[f"{prefix}_accuracy"]
-    return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"
+    meta = found.meta
+    return f"{meta.name} found ({meta.prefix}_accuracy {meta.accuracy:.2f} %)"

@@ -101,11 +101,12 @@ def _with_teacher(config: Config, **changes: Any) -> Config:
 
 
 def check(config: Config, dataset: DeviceDataset, hardware: Hardware) -> None:
-    """See that every network of every chain can be had.
+    """See that every network of every chain can be had, and shown to know its classes.
 
     Raises:
-        UserError: an unknown model, or a checkpoint that is not there.
+        UserError: an unknown model, a checkpoint that is not there, or too few evaluation images.
     """
+    teachers.refuse_too_few_images(config, dataset)
     with torch.random.fork_rng(devices=[]):
         for link in chains(config, dataset, hardware)[0]:
             create_model(
@@ -128,16 +129,16 @@ def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) 
             mean = torch.stack([one.softmax(-1) for one in said]).mean(0).log()
             metas = [member.meta for member in members]
             labels = dataset.evaluation.labels.cpu()
-            meta = {
-                **metas[0],
-                "name": f"{len(members)} x {metas[0]['name']}",
-                "metrics": evaluation_metrics(mean, labels, dataset.evaluation.prefix),
-                "per_class": teachers.per_class(mean, dataset),
-                "costs": {k: sum(m["costs"][k] for m in metas) for k in metas[0]["costs"]},
-                "history": [],
-                "seconds": sum(m["seconds"] for m in metas),
-            }
-            with store.write("ensemble", key, meta) as folder:
+            meta = dataclasses.replace(
+                metas[0],
+                name=f"{len(members)} x {metas[0].name}",
+                metrics=evaluation_metrics(mean, labels, dataset.evaluation.prefix),
+                per_class=teachers.per_class(mean, dataset),
+                costs={k: sum(m.costs[k] for m in metas) for k in metas[0].costs},
+                history=[],
+                seconds=sum(m.seconds for m in metas),
+            )
+            with store.write("ensemble", key, meta.to_json()) as folder:
                 save_file({"logits": mean.contiguous()}, folder / LOGITS)
             there = teachers.find(store, "ensemble", key)
             assert there is not None
