@@ -165,56 +165,56 @@ def write_json(path: Path, value: object) -> None:
             beside.unlink(missing_ok=True)
 
 
-class _DamagedError(Exception):
-    """What is wrong with a file that should hold a JSON object."""
+class DamagedError(Exception):
+    """What is wrong with the content of a file, in a few words."""
+
+
+def load_json(path: Path, *, checked: bool = False) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file.
+
+    Args:
+        path: the file.
+        checked: the object carries a checksum (``with_checksum``), which has to be right.
+
+    Raises:
+        DamagedError: the file is there, and can't be read as such an object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DamagedError(error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not even text
+        raise DamagedError("not JSON") from error
+    if not isinstance(content, dict):
+        raise DamagedError("not a JSON object")
+    if checked and content.get(CHECKSUM) != _checksum(content):
+        raise DamagedError("its checksum is another")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no such file.
-
-    For what can't be made again: a damaged file is the user's to remove or to restore. See
-    ``find_json`` for what can.
+    """``load_json`` for what can't be made again, so that the user has to mend it.
 
     Raises:
         UserError: the file is there, and can't be read as a JSON object.
     """
     try:
-        return _read(path)
-    except _DamagedError as error:
+        return load_json(path)
+    except DamagedError as error:
         raise UserError(
             f"{path}: damaged ({error}); restore it from a copy, or remove it"
         ) from error
 
 
 def find_json(path: Path, *, checked: bool = False) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none, or a damaged one, which is logged.
-
-    Args:
-        path: the file.
-        checked: the object carries a checksum (``with_checksum``), which has to be right.
-    """
+    """``load_json`` for what can be made again: a damaged file is logged and counts as absent."""
     try:
-        content = _read(path)
-        if content is not None and checked and content.get(CHECKSUM) != _checksum(content):
-            raise _DamagedError("its checksum is another")
-    except _DamagedError as error:
+        return load_json(path, checked=checked)
+    except DamagedError as error:
         log.warning("%s: damaged (%s), it counts as absent", path, error)
         return None
-    return content
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise _DamagedError(error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not even text
-        raise _DamagedError("not JSON") from error
-    if not isinstance(content, dict):
-        raise _DamagedError("not a JSON object")
-    return content
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
