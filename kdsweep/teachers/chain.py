@@ -87,10 +87,7 @@ def _chain(config: Config, dataset: DeviceDataset, hardware: Hardware) -> list[L
             ),
         )
         seed = own.seed + place  # another start than its teacher's, where both are of one kind
-        recipe = keys.recipe(taught, dataset, hardware)
-        distill = dataclasses.asdict(taught.distill)
-        del distill["inversion"], distill["generator"]  # an assistant sees real images
-        key = digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
+        key = keys.assistant_key(taught, dataset, hardware, seed, links[-1].key)
         links.append(Link(kind=ASSISTANT, key=key, config=taught, seed=seed))
     return links
 

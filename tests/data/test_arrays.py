@@ -165,6 +165,7 @@ def test_replaced_arrays_are_noticed(tmp_path: Path, name: str, other: NDArray[A
     again = cached(tmp_path / "x", _pictures)
     assert torch.equal(again.train.images, torch.from_numpy(PIXELS[:3]))
     assert again.test.labels.tolist() == [0, 1]
+    assert (again.train.images.dtype, again.train.labels.dtype) == (torch.uint8, torch.int64)
 
 
 def test_edited_classes_are_noticed(tmp_path: Path) -> None:
