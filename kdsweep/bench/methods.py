@@ -25,6 +25,7 @@ from kdsweep.run.population import Group, build_student, load_teacher, train_gro
 from kdsweep.store import Store, digest
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
 
@@ -116,8 +117,10 @@ def drawn_teacher(store: Store, config: Config, dataset: DeviceDataset, seed: in
     if found is None:
         torch.manual_seed(seed)
         model = build_student(Group(config=config, student="teacher"), dataset)
-        meta = {"name": config.teaching.name, "seed": seed, "metrics": {}, "costs": {}}
-        with store.write("bench", key, meta) as folder:
+        meta = NetworkMeta(
+            name=config.teaching.name, seed=seed, classes=dataset.classes, split="validation"
+        )
+        with store.write("bench", key, meta.to_json()) as folder:
             save_file(model.state_dict(), folder / teachers.WEIGHTS)
         found = teachers.find(store, "bench", key)
     assert found is not None

@@ -184,7 +184,7 @@ class _Batch:
                     results[name] = Trained(name=name, seed=seed, status="failed", reason=reason)
                     continue
                 results[job.member(seed)] = stored.replay(found[key])
-                history = found[key].meta["history"]
+                history = found[key].meta.history
                 self.logger.tracker.log_history(runs[job.folder][seed], history)
         return results
 
@@ -208,7 +208,7 @@ class _Batch:
         """Measure a job's students, and write its record and their weights."""
         dataset = self.plan.dataset
         if teacher is not None:
-            costs = {**costs, **compression(teacher.meta["costs"], costs)}
+            costs = {**costs, **compression(teacher.meta.costs, costs)}
         students = []
         for seed in job.seeds:
             trained = results[job.member(seed)]

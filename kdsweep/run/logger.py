@@ -107,15 +107,15 @@ class RunLogger:
         """Log a network that was found, once in each study, with its curve of old."""
         if found.key in self.logged:
             return
-        run = self.open_network(found.kind, found.key, config, dataset, int(found.meta["seed"]))
+        run = self.open_network(found.kind, found.key, config, dataset, found.meta.seed)
         self.tracker.set_tags(run, {"kdsweep.found": "true"})
-        self.tracker.log_history(run, found.meta["history"])
+        self.tracker.log_history(run, found.meta.history)
         self.finish_network(run, found)
 
     def finish_network(self, run: str, found: Found) -> None:
         """Close the run of a teacher or baseline with what was measured of it."""
-        last = len(found.meta["history"])
-        self.tracker.log_metrics(run, {**found.metrics, **found.meta["costs"]}, step=last)
+        last = len(found.meta.history)
+        self.tracker.log_metrics(run, {**found.metrics, **found.meta.costs}, step=last)
         self.tracker.log_file(run, found.weights, "checkpoint")
         self.close(run, "finished")
 

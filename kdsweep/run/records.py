@@ -119,12 +119,12 @@ def network_record(found: Found, more: Mapping[str, float] | None = None) -> Net
     """A stored network with its metrics, and those of test where it was opened."""
     return NetworkRecord(
         key=found.key,
-        name=found.meta["name"],
-        seed=int(found.meta["seed"]),
+        name=found.meta.name,
+        seed=found.meta.seed,
         metrics={**found.metrics, **(more or {})},
-        per_class=found.meta["per_class"],
-        costs=found.meta["costs"],
-        history=tuple(found.meta["history"]),
+        per_class=found.meta.per_class,
+        costs=found.meta.costs,
+        history=tuple(found.meta.history),
     )
 
 

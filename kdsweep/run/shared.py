@@ -202,16 +202,15 @@ class Networks:
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""
-        if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
+        if not config.times_networks or "latency_ms_p50" in found.meta.costs:
             return found
-        return dataclasses.replace(
-            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
-        )
+        meta = dataclasses.replace(found.meta, costs=self._costs(found.kind, config))
+        return dataclasses.replace(found, meta=meta)
 
     def student_costs(self, baselines: Mapping[str, Found]) -> dict[str, float]:
         """Costs of the students, which are those of their baselines where there is one."""
         for found in baselines.values():
-            costs: dict[str, float] = found.meta["costs"]
+            costs: dict[str, float] = found.meta.costs
             return costs
         return self._costs("baseline", self.plan.config)
 
@@ -235,6 +234,5 @@ def _baseline_config(config: Config) -> Config:
 
 
 def _describe(found: Found) -> str:
-    prefix = "val" if found.meta["split"] == "validation" else found.meta["split"]
-    accuracy = found.metrics[f"{prefix}_accuracy"]
-    return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"
+    meta = found.meta
+    return f"{meta.name} found ({meta.prefix}_accuracy {meta.accuracy:.2f} %)"

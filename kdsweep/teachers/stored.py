@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +29,13 @@ from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.results.record import NetworkRecord
 from kdsweep.store import Store, writable
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.train.evaluation import predict_alone
 from kdsweep.train.interfaces import Trained
 
 WEIGHTS = "model.safetensors"
 LOGITS = "logits.safetensors"
+LEVEL = 1e-3  # of the test that a teacher knows its classes: one in so many guessers passes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Found:
     kind: str  # teacher, assistant, baseline or ensemble
     key: str
     folder: Path
-    meta: dict[str, Any]
+    meta: NetworkMeta
     found: bool  # already there, not trained now
     members: tuple[Found, ...] = ()  # of an ensemble, which has no weights of its own
 
@@ -56,14 +57,13 @@ class Found:
     @property
     def metrics(self) -> dict[str, float]:
         """On the evaluation images, after the last epoch; with its efficiency if it was timed."""
-        prefix = "val" if self.meta["split"] == "validation" else self.meta["split"]
-        measured = dict(self.meta["metrics"])
-        return with_efficiency(measured, self.meta["costs"], prefix)
+        return with_efficiency(dict(self.meta.metrics), self.meta.costs, self.meta.prefix)
 
 
 def find(store: Store, kind: str, key: str) -> Found | None:
     """The stored network, if it is there whole."""
-    meta = store.find(kind, key)
+    content = store.find(kind, key)
+    meta = None if content is None else NetworkMeta.from_json(content)
     if meta is None:
         return None
     return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=True)
@@ -112,20 +112,19 @@ def keep(
 
     assert trained.logits is not None
     labels = dataset.evaluation.labels.cpu()
-    meta = {
-        "name": name,
-        "seed": trained.seed,
-        "epochs": len(trained.history),
-        "classes": dataset.classes,
-        "split": dataset.evaluation.name,
-        "images": len(labels),
-        "metrics": evaluation_metrics(trained.logits, labels, dataset.evaluation.prefix),
-        "per_class": per_class(trained.logits, dataset),
-        "costs": costs,
-        "history": trained.history,
-        "seconds": trained.seconds,
-    }
-    with store.write(kind, key, meta) as folder:
+    meta = NetworkMeta(
+        name=name,
+        seed=trained.seed,
+        classes=dataset.classes,
+        split=dataset.evaluation.name,
+        images=len(labels),
+        metrics=evaluation_metrics(trained.logits, labels, dataset.evaluation.prefix),
+        per_class=per_class(trained.logits, dataset),
+        costs=costs,
+        history=trained.history,
+        seconds=trained.seconds,
+    )
+    with store.write(kind, key, meta.to_json()) as folder:
         save_file(trained.state, folder / WEIGHTS, metadata={"model": name})
         save_file({"logits": trained.logits.contiguous()}, folder / LOGITS)
     return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=False)
@@ -137,12 +136,12 @@ def replay(found: Found) -> Trained:
 
     return Trained(
         name=found.key,
-        seed=int(found.meta["seed"]),
+        seed=found.meta.seed,
         status="finished",
-        history=found.meta["history"],
+        history=found.meta.history,
         state=load_file(found.weights),
         logits=load_file(found.folder / LOGITS)["logits"],
-        seconds=found.meta["seconds"],
+        seconds=found.meta.seconds,
     )
 
 
@@ -262,17 +261,44 @@ def refuse_untrained(found: Found) -> None:
     """Let no network teach that does not know its classes better than chance.
 
     Raises:
-        UserError: its accuracy is within three standard errors of guessing.
+        UserError: guessing would have as many right with a probability above ``LEVEL``.
     """
-    prefix = "val" if found.meta["split"] == "validation" else "test"
-    accuracy = found.metrics[f"{prefix}_accuracy"]
-    chance = 100 / found.meta["classes"]
-    images = found.meta["images"]
-    limit = chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / images)
-    if not accuracy > limit:
+    meta = found.meta
+    right = round(meta.accuracy / 100 * meta.images)
+    if chance_of_guessing(right, meta.images, meta.classes) > LEVEL:
         raise UserError(
-            f"the teacher {found.meta['name']} has {accuracy:.2f} % of {images} "
-            f"{found.meta['split']} images right, no better than guessing ({chance:.2f} %): an "
-            "untrained teacher can't teach; raise teacher.epochs or give a trained "
-            "teacher.checkpoint"
+            f"the teacher {meta.name} has {meta.accuracy:.2f} % of {meta.images} {meta.split} "
+            f"images right, no better than guessing ({100 / meta.classes:.2f} %): an untrained "
+            "teacher can't teach; raise teacher.epochs or give a trained teacher.checkpoint"
         )
+
+
+def refuse_too_few_images(config: Config, dataset: DeviceDataset) -> None:
+    """See, before anything is trained, that ``refuse_untrained`` lets a perfect teacher pass.
+
+    Raises:
+        UserError: guessing has all of so few images right with a probability above ``LEVEL``.
+    """
+    images, needed = len(dataset.evaluation.labels), images_needed(dataset.classes)
+    if images >= needed:
+        return
+    given, mend = f"data.val_fraction={config.data.val_fraction}", "raise it, or use more images"
+    if config.evaluate.protocol == "published":
+        given, mend = "evaluate.protocol=published", "use more images"
+    raise UserError(
+        f"{given}: leaves {images} {dataset.evaluation.name} images of {dataset.classes} classes, "
+        "on which no teacher can be told from guessing; allowed are "
+        f"{needed} or more: {mend}"
+    )
+
+
+def images_needed(classes: int) -> int:
+    """The fewest images on which a network that has all right can be told from guessing."""
+    return next(n for n in itertools.count(1) if chance_of_guessing(n, n, classes) <= LEVEL)
+
+
+def chance_of_guessing(right: int, images: int, classes: int) -> float:
+    """P(X >= right) for X ~ Binomial(images, 1 / classes): the exact one-sided binomial test."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(right, images, 1 / classes, alternative="greater").pvalue)
