@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
+from kdsweep.hardware.choose import configure
 from kdsweep.results.record import RECORD
 from kdsweep.run.job import Job, Outcome, numbers, why_apart
 from kdsweep.run.logger import Pruning, RunLogger, tracker_of
@@ -50,6 +51,7 @@ def run_jobs(jobs: Sequence[Job], *, create_pruning: CreatePruning | None = None
         apart = why_apart([each.jobs for each in plans])
         log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
     for each in plans:
+        configure(each.hardware)
         logger = RunLogger(tracker, config, each.hardware.describe())
         runner = Runner(each, Store(Path(config.root)), logger, create_pruning)
         outcomes.update(runner.run())

@@ -30,6 +30,7 @@ def recipe(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[s
         "schedule": config.schedule,
         "device": hardware.device.type,
         "bf16": hardware.bf16,
+        "tf32": hardware.tf32,
         "dtype": str(hardware.dtype),
     }
 
