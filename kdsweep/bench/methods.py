@@ -19,7 +19,7 @@ from kdsweep.config.typed import typed
 from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
-from kdsweep.hardware.choose import choose_hardware
+from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.store import Store, digest
@@ -66,6 +66,7 @@ def compare_methods(
 def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
     config = _config(name, images, root, steps)
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     teacher = _teacher(config, dataset)
     group = Group(config=config, teacher=teacher)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
+from kdsweep.hardware.choose import configure
 from kdsweep.results.record import FAILED, NetworkRecord, write_record
 from kdsweep.run.grouping import numbers, why_apart
 from kdsweep.run.job import Job, Outcome
@@ -55,6 +56,7 @@ def run_plans(
         apart = why_apart([plan.jobs for plan in plans])
         log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
     for plan in plans:
+        configure(plan.hardware)
         outcomes.update(_Batch(session, plan, create_pruning).run())
     return outcomes
 

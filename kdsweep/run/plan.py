@@ -20,6 +20,7 @@ from kdsweep.run.grouping import group_jobs, group_key
 from kdsweep.run.job import Job
 from kdsweep.run.population import Group, build_student, idle_numbers, losses_of
 from kdsweep.teachers import chain
+from kdsweep.train.dropout import refuse_other_randomness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         with torch.random.fork_rng(devices=[]):
             student = build_student(Group(config=config), dataset)
             teacher = build_student(Group(config=config, student="teacher"), dataset)
+        name = f"pair.student.name={config.pair.student.name}"
+        refuse_other_randomness(student, config.data.image_size, given=name)
         needs_teacher, idle = False, frozenset[str]()
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)

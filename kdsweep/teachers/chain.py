@@ -22,6 +22,7 @@ from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.keys import teacher_config
 from kdsweep.teachers.stored import LOGITS, Found, evaluation_metrics
+from kdsweep.train.dropout import refuse_other_randomness
 
 _ALONE = DistillConfig(temperature=1.0, alpha=0.0)
 TEACHER, ASSISTANT = "teacher", "assistant"
@@ -106,12 +107,11 @@ def check(config: Config, dataset: DeviceDataset, hardware: Hardware) -> None:
     teachers.refuse_too_few_images(config, dataset)
     with torch.random.fork_rng(devices=[]):
         for link in chains(config, dataset, hardware)[0]:
-            create_model(
-                link.model,
-                classes=dataset.classes,
-                image_size=config.data.image_size,
-                key="pair.teacher" if link.kind == TEACHER else "teacher.assistants",
-            )
+            key = "pair.teacher" if link.kind == TEACHER else "teacher.assistants"
+            size = config.data.image_size
+            model = create_model(link.model, classes=dataset.classes, image_size=size, key=key)
+            if link.kind != TEACHER or link.config.teacher.checkpoint is None:
+                refuse_other_randomness(model, size, given=f"{key}.name={link.model.name}")
 
 
 def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) -> Found:

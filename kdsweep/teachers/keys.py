@@ -38,6 +38,7 @@ def _setting(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict
         "image_size": config.data.image_size,
         "device": hardware.device.type,
         "bf16": hardware.bf16,
+        "tf32": hardware.tf32,
         "dtype": str(hardware.dtype),
     }
 
