@@ -172,11 +172,3 @@ def _keep_memory() -> None:
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, -1)
         libc.mallopt(top_pad, 64 << 20)
-
-
-CELLS_ON_GPU = 100
-
-
-def batch_of_cells(cores: int, seeds: int, *, on_gpu: bool) -> int:
-    """How many cells of a sweep train at a time, unless it says otherwise."""
-    return CELLS_ON_GPU if on_gpu else max(6, -(-2 * cores // seeds))

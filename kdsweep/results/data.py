@@ -234,8 +234,8 @@ def notes(sweep: Sweep) -> list[str]:
         )
     if _estimated_otherwise(sweep):
         lines.append(
-            "Differences are the verdict's estimates over shared seeds; they need not equal the "
-            "differences of the means."
+            "A difference is from the baseline's seeds at the end of the cell's last round, so it "
+            "need not equal the difference of the means."
         )
     return lines
 
