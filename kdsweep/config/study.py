@@ -115,7 +115,7 @@ class Config:
     root: str = "mlruns"  # everything that a run writes
     study: str | None = None  # names the Optuna study; null: named after what is swept
     trial: int | None = None  # set by the sweeper
-    round: int = 1  # of the race, set by the sweeper
+    round: int = 1  # of the race, set by the sweeper; 0: drawn by a sampler, before the race
 
     def __post_init__(self) -> None:
         require(
@@ -142,7 +142,7 @@ class Config:
             study_name(self.study)
         positive("seeds", self.seeds)
         positive("rounds", self.rounds)
-        positive("round", self.round)
+        non_negative("round", self.round)
         seed("seed", self.seed)
         require(
             self.seed + self.seeds * self.rounds <= FIRST_BASELINE_SEED,

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from kdsweep.errors import UserError
 from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.race import Race
 from kdsweep.results.record import COMPLETE, Record
 from kdsweep.store import write_json
 
@@ -83,7 +84,9 @@ def choose(
     Raises:
         UserError: there is nothing to confirm, or nothing to confirm it on.
     """
-    cells = [cell for cell in cells_of(read_records(folder)) if _complete(cell)]
+    race = Race.find(folder)
+    axes = None if race is None else race.keys
+    cells = [cell for cell in cells_of(read_records(folder), axes) if _complete(cell)]
     if not cells:
         raise UserError(
             f"study={study}: has no complete cell in {folder}; root= names the folder of its "

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from kdsweep.results.record import COMPLETE, RECORD, NetworkRecord, Record, find_record
 
-# What a job is given beside its point: where it belongs, and which seeds it trains.
+# What a job is given beside its point: where it belongs, which seeds it trains, how it is run.
 DRAWN = 0  # the round of what a sampler draws, before the race
-BOOKKEEPING = ("study", "trial", "round", "seed", "seeds")
+BOOKKEEPING = (
+    "study", "trial", "round", "rounds", "seed", "seeds", "root", "storage", "verdict",
+    "train.threads", "train.fuse", "train.bank", "train.channels_last",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +68,23 @@ def point_of(overrides: Sequence[str]) -> dict[str, str]:
     return {
         key: value
         for key, value in found.items()
-        if key not in BOOKKEEPING and not key.startswith("verdict.")
+        if key not in BOOKKEEPING and not key.startswith(("verdict.", "tracking", "hydra."))
     }
 
 
-def cells_of(records: Sequence[Record]) -> list[CellRecords]:
+def cells_of(records: Sequence[Record], axes: Sequence[str] | None = None) -> list[CellRecords]:
     """Records by cell, in the order of first trials; of a round trained twice the later one.
 
     Scores by which a sampler chose are left out where a cell has others: they flatter it.
+
+    Args:
+        records: of one study.
+        axes: the keys that tell its cells apart; None: all that were given.
     """
     by_cell: dict[str, dict[int, Record]] = {}
     for record in records:
-        key = json.dumps(point_of(record.overrides), sort_keys=True)
+        given = point_of(record.overrides)
+        key = json.dumps({k: v for k, v in given.items() if axes is None or k in axes})
         by_cell.setdefault(key, {})[record.round] = record
     cells = []
     for rounds in by_cell.values():

@@ -70,8 +70,8 @@ class Race:
             cells: of the study, in any order; those that have no record yet count as begun.
             metric: in percent, higher is better.
         """
-        by_point = {_key(c.point): c for c in cells if c.last.round > DRAWN}
-        found = [by_point.get(_key(point)) for point in self.points]
+        by_point = {self._key(c.point): c for c in cells if c.last.round > DRAWN}
+        found = [by_point.get(self._key(point)) for point in self.points]
         none = np.array([])
         return judge(
             self.design,
@@ -99,8 +99,16 @@ class Race:
         self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]
     ) -> list[Cell | None]:
         """The verdicts, which are in the design's order, in the order of ``cells``."""
-        found = dict(zip(map(_key, self.points), verdicts, strict=True))
-        return [found.get(_key(cell.point)) for cell in cells]
+        found = dict(zip(map(self._key, self.points), verdicts, strict=True))
+        return [found.get(self._key(cell.point)) for cell in cells]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that tell the cells apart."""
+        return tuple(self.points[0])
+
+    def _key(self, point: Mapping[str, str]) -> tuple[str | None, ...]:
+        return tuple(point.get(key) for key in self.keys)
 
     def _baselines(self, cells: Sequence[CellRecords | None], metric: str) -> list[Scores]:
         """The scores of each baseline, in the order of their seeds."""
@@ -130,7 +138,3 @@ def grid_axes(points: Sequence[Mapping[str, str]]) -> tuple[int, ...] | None:
 def varying(points: Sequence[Mapping[str, str]]) -> list[str]:
     """The keys in which points differ, in the order of the command line."""
     return [key for key in points[0] if len({point.get(key) for point in points}) > 1]
-
-
-def _key(point: Mapping[str, str]) -> str:
-    return json.dumps(dict(point), sort_keys=True)

@@ -87,7 +87,7 @@ class SweepLoop:
         opened = open_study(
             name=name,
             storage=storage,
-            directions=self.options.directions or self.typed.directions,
+            directions=self._directions(),
             sampler=optuna.samplers.RandomSampler(),  # never draws: see SweepStudy.ask
             pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
         )
@@ -109,6 +109,16 @@ class SweepLoop:
                 raise
             report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
         self._refuse_failures()
+
+    def _directions(self) -> Sequence[str]:
+        """One for each objective: what it asks for, or what the user set."""
+        given = self.options.directions
+        if given is not None and len(given) != len(self.typed.objectives):
+            raise UserError(
+                f"hydra.sweeper.direction={','.join(given)}: allowed is minimize or maximize, one "
+                f"for each objective ({', '.join(self.typed.objectives)})"
+            )
+        return given or self.typed.directions
 
     @property
     def adaptive(self) -> bool:

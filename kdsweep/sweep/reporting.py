@@ -11,6 +11,7 @@ from kdsweep.report.html import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.judgement import judge_sweep
+from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.run.job import Job, Outcome
 from kdsweep.run.session import Session
@@ -22,7 +23,8 @@ def report_study(
     session: Session, config: Config, folder: Path, study: str, *, adaptive: bool
 ) -> None:
     """Close the study's parent run, print its report, and write it beside the records."""
-    cells = cells_of(read_records(folder))
+    race = Race.find(folder)
+    cells = cells_of(read_records(folder), None if race is None else race.keys)
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.config import Config
 from kdsweep.errors import UserError
-from kdsweep.results.cells import DRAWN, cells_of, point_of, read_records
+from kdsweep.results.cells import DRAWN, cells_of, read_records
 from kdsweep.results.race import Race, grid_axes
 from kdsweep.run.grouping import group_key
 from kdsweep.run.job import Job
@@ -138,9 +138,8 @@ class Rounds:
             if self.grid or not self.races or self.config.verdict.top == 0:
                 return False
             return self._race_the_best()
-        cells = cells_of(read_records(self.folder))
-        objective = self._objective()
-        self.outcome = self.race.judge(cells, objective)
+        cells = cells_of(read_records(self.folder), self.race.keys)
+        self.outcome = self.race.judge(cells, self._objective())
         if self.outcome.round < self._number:
             self._refuse_foreign_records()
             return False
@@ -179,7 +178,7 @@ class Rounds:
     def _adopt(self, points: Sequence[Point]) -> Race:
         """The study's race over these points, as it is, or is now made."""
         cells = [self.cells.of(point) for point in points]
-        shown = [point_of(cell.overrides) for cell in cells]
+        shown = [self._shown(point) for point in points]
         plans = {plan.key: plan for plan in self.cells.plans}
         keys = []
         for cell in cells:
@@ -207,11 +206,13 @@ class Rounds:
     def _race_points(self) -> list[Point]:
         """The cells of the race in its order, as points of the space."""
         assert self.race is not None
-        by_text = {
-            tuple(sorted(point_of(self.cells.of(point).overrides).items())): point
-            for point in (self.points or [dict(unit_of(t).point) for t in self.study.trials()])
-        }
-        return [by_text[tuple(sorted(point.items()))] for point in self.race.points]
+        known = self.points or [dict(unit_of(trial).point) for trial in self.study.trials()]
+        by_text = {tuple(self._shown(point).items()): point for point in known}
+        return [by_text[tuple(point.items())] for point in self.race.points]
+
+    def _shown(self, point: Point) -> dict[str, str]:
+        """A point as the command line has it: its axes alone."""
+        return {key.lstrip("+"): str(point[key]) for key in self.study.distributions}
 
     def _objective(self) -> str:
         split = self.cells.plans[0].dataset.evaluation

@@ -127,6 +127,8 @@ class Space:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         for key in _NOT_CONTENT:
             del plain[key]
+        if plain["seeds"] > 1:
+            plain["seeds"] = "several"  # how many, the study's race says
         for key in ("threads", "fuse", "bank", "channels_last"):
             del plain["train"][key]  # how it is trained, not what
         plain["distill"]["losses"] = with_floats(plain["distill"]["losses"])
