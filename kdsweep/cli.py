@@ -97,20 +97,12 @@ def task(config: DictConfig) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from kdsweep.run.batch import run_jobs
-    from kdsweep.run.job import make_job
-    from kdsweep.sweep.pruning import Pruning
-    from kdsweep.sweep.reporting import report_single
-
     single = HydraConfig.get().mode == RunMode.RUN
     try:
-        job = make_job(config, HydraConfig.get())
-        (outcome,) = run_jobs([job], create_pruning=Pruning)
-        value = outcome.value
-        if single:
-            report_single(job, outcome)
+        from kdsweep.sweep.single import run_job
+
+        return run_job(config, HydraConfig.get(), single=single)
     except (KdsweepError, BrokenPipeError) as error:
         if not single:
             raise
         raise Refusal(error) from None
-    return value

@@ -6,12 +6,14 @@ import json
 import math
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -22,7 +24,16 @@ import pytest
 from kdsweep import store
 from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import UserError
-from kdsweep.store import META, Store, digest, file_hash, write_json
+from kdsweep.store import (
+    META,
+    Store,
+    digest,
+    file_hash,
+    find_json,
+    read_json,
+    with_checksum,
+    write_json,
+)
 
 
 def write(store: Store, key: str = "key", text: str = "content", **meta: Any) -> Path:
@@ -60,7 +71,9 @@ def test_what_is_written_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["changed", "cut", "missing", "no meta", "half a meta", "garbage"])
-def test_what_is_damaged_is_not_found_and_made_anew(tmp_path: Path, how: str) -> None:
+def test_what_is_damaged_is_not_found_and_made_anew(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Store(tmp_path)
     folder = write(store)
     file, meta = folder / "b.bin", folder / META
@@ -77,9 +90,30 @@ def test_what_is_damaged_is_not_found_and_made_anew(tmp_path: Path, how: str) ->
     else:
         meta.write_bytes(b"\xff\xfe\x80" * 20)
     assert store.find("kind", "key") is None
+    assert len(caplog.records) == (0 if how == "no meta" else 1)  # absent is not damaged
     write(store, text="new")
     assert store.find("kind", "key") is not None
     assert (folder / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("how", ["edited", "without its checksum"])
+def test_an_edited_description_is_not_believed(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    meta = write(store, accuracy=12.5) / META
+    content = json.loads(meta.read_text())
+    content["accuracy"] = 99.0
+    if how != "edited":
+        del content["sha256"]
+    meta.write_text(json.dumps(content))
+    assert store.find("kind", "key") is None
+    (line,) = caplog.messages
+    assert line == f"{meta}: damaged (its checksum is another), it counts as absent"
+    write(store, accuracy=12.5)
+    found = store.find("kind", "key")
+    assert found is not None
+    assert found["accuracy"] == 12.5
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
@@ -158,6 +192,147 @@ def test_a_lock_ends_with_its_owner_and_is_for_one_artefact(tmp_path: Path) -> N
     store = Store(tmp_path)
     with store.lock("kind", "key").acquire(timeout=1), store.lock("kind", "x").acquire(timeout=1):
         pass
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """As many open files as there are, and 100 more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+def test_a_group_of_any_size_is_locked_with_few_files(tmp_path: Path) -> None:
+    keys = [digest(i) for i in range(2000)]
+    with Store(tmp_path).lock_group("kind", keys):
+        pass
+    assert len(list((tmp_path / "store" / "kind").iterdir())) == store.GROUP_LOCKS
+
+
+def _hold_group(root: Path, keys: list[str], held: Any, go: Any) -> None:
+    with Store(root).lock_group("kind", keys):
+        held.set()
+        go.wait(30)
+
+
+def test_groups_wait_for_one_another_where_they_share_a_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    held, go = context.Event(), context.Event()
+    keys = [digest(i) for i in range(3)]
+    process = fork(_hold_group, tmp_path, keys, held, go)
+    assert held.wait(30)
+    code = (
+        "import sys, filelock; from pathlib import Path; from kdsweep.store import Store;"
+        "wait = filelock.FileLock; filelock.FileLock = lambda p: wait(p, timeout=0);"
+        "Store(Path(sys.argv[1])).lock_group('kind', sys.argv[2:]).__enter__()"
+    )
+
+    def locks(*wanted: str) -> bool:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), *wanted], capture_output=True, check=False
+        )
+        assert done.returncode == 0 or b"Timeout" in done.stderr
+        return done.returncode == 0
+
+    free = next(k for k in map(digest, range(3, 99)) if _shares(k).isdisjoint(_shares(*keys)))
+    assert not locks(keys[1], free)
+    assert locks(free)
+    go.set()
+    process.join(30)
+    assert locks(*keys)
+
+
+def _shares(*keys: str) -> set[int]:
+    return {zlib.crc32(key.encode()) % store.GROUP_LOCKS for key in keys}
+
+
+class Syncs:
+    """Watches what reaches the disk, and what is renamed, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, str]] = []
+        opened: dict[int, str] = {}
+        open_, fsync, replace = os.open, os.fsync, os.replace
+
+        def watched_open(path: Any, *given: Any, **more: Any) -> int:
+            descriptor = open_(path, *given, **more)
+            opened[descriptor] = Path(path).name
+            return descriptor
+
+        def watched_fsync(descriptor: int) -> None:
+            self.seen.append(("sync", opened[descriptor]))
+            fsync(descriptor)
+
+        def watched_replace(source: Any, target: Any) -> None:
+            self.seen.append(("rename", Path(target).name))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "open", watched_open)
+        monkeypatch.setattr(os, "fsync", watched_fsync)
+        monkeypatch.setattr(os, "replace", watched_replace)
+
+
+def test_json_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = Syncs(monkeypatch)
+    write_json(tmp_path / "x.json", {})
+    assert syncs.seen == [
+        ("sync", f".x.json.{os.getpid()}"), ("rename", "x.json"), ("sync", tmp_path.name),
+    ]  # fmt: skip
+
+
+def test_an_artefact_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = Syncs(monkeypatch)
+    write(Store(tmp_path))
+    *before, rename, after = syncs.seen
+    assert [name for kind, name in before if kind == "sync"][:3] == ["a.txt", "b.bin", META]
+    assert before[-1][1].startswith(".key.")  # the folder's own names
+    assert (rename, after) == (("rename", "key"), ("sync", "kind"))
+
+
+def test_json_that_is_there_or_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    assert read_json(path) is None
+    assert find_json(path) is None
+    assert read_json(path / "below a file") is None
+    write_json(path, {"a": [1, 2.5, None]})
+    assert read_json(path) == find_json(path) == {"a": [1, 2.5, None]}
+    write_json(path, with_checksum({"a": (1, 2)}))
+    assert find_json(path, checked=True) == {**with_checksum({"a": [1, 2]})}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "not JSON"),
+        (b'{"a": ', "not JSON"),
+        (b"\0" * 9, "not JSON"),
+        (b"\xff\xfe\x80", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (None, "Is a directory"),
+    ],
+    ids=["empty", "cut", "zeros", "no text", "deep", "list", "folder"],
+)
+def test_damaged_json_is_named_or_counts_as_absent(
+    tmp_path: Path, content: bytes | None, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_json(path)
+    assert str(caught.value) == f"{path}: damaged ({what}); restore it from a copy, or remove it"
+    assert find_json(path) is None
+    assert caplog.messages == [f"{path}: damaged ({what}), it counts as absent"]
 
 
 @dataclass

@@ -11,8 +11,8 @@ from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
 from kdsweep.data.device import load_device_dataset
-from kdsweep.hardware.choose import choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.hardware.choose import choose_hardware, configure
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, train_group
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
@@ -47,6 +47,7 @@ def memory_by_members(config: Config, teacher: Found, counts: Sequence[int]) -> 
 
 def _measure(config: Config, teacher: Found, count: int) -> float:
     hardware = choose_hardware(config.train)
+    configure(hardware)
     if hardware.device.type == "cpu":  # one process instead of one for each core
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, fuse="loop"))
     load_device_dataset(config, hardware)  # decoding takes more than training does

@@ -19,12 +19,13 @@ from kdsweep.config.typed import typed
 from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
-from kdsweep.hardware.choose import choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.hardware.choose import choose_hardware, configure
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.store import Store, digest
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers import stored as teachers
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
 
@@ -65,6 +66,7 @@ def compare_methods(
 def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
     config = _config(name, images, root, steps)
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     teacher = _teacher(config, dataset)
     group = Group(config=config, teacher=teacher)
@@ -116,8 +118,10 @@ def drawn_teacher(store: Store, config: Config, dataset: DeviceDataset, seed: in
     if found is None:
         torch.manual_seed(seed)
         model = build_student(Group(config=config, student="teacher"), dataset)
-        meta = {"name": config.teaching.name, "seed": seed, "metrics": {}, "costs": {}}
-        with store.write("bench", key, meta) as folder:
+        meta = NetworkMeta(
+            name=config.teaching.name, seed=seed, classes=dataset.classes, split="validation"
+        )
+        with store.write("bench", key, meta.to_json()) as folder:
             save_file(model.state_dict(), folder / teachers.WEIGHTS)
         found = teachers.find(store, "bench", key)
     assert found is not None

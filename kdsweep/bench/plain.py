@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdsweep import data
 from kdsweep.config import Config
+from kdsweep.hardware.choose import usable_cores
 from kdsweep.models import create_model
 
 
@@ -31,7 +32,7 @@ class PlainLoop:
     teacher: nn.Module
     device: torch.device
     seed: int = 0
-    loader_workers: int = 2
+    loader_workers: int = field(default_factory=lambda: min(2, usable_cores()))
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)

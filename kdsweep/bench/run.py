@@ -17,8 +17,8 @@ from kdsweep.bench.plain import PlainLoop
 from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import DeviceDataset, load_device_dataset
-from kdsweep.hardware.choose import Hardware, choose_hardware
-from kdsweep.run.job import numbers
+from kdsweep.hardware.choose import Hardware, choose_hardware, configure
+from kdsweep.run.grouping import numbers
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
 from kdsweep.run.workers import workers
 from kdsweep.store import Store, writable
@@ -94,6 +94,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     steps = asked.steps
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=3))
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
     plain = PlainLoop(
@@ -152,6 +153,7 @@ def _bank_seconds(config: Config, precision: str) -> float:
         train=dataclasses.replace(config.train, precision=precision, epochs=1),
     )
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     if len(dataset.labels) > BANK_IMAGES:
         limited = dataclasses.replace(config.data, train_limit=BANK_IMAGES)
@@ -191,6 +193,7 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     """Validation accuracy of both loops with the same seeds, teacher and protocol."""
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     store = Store(Path(config.root))
     teacher = _trained_teacher(config, dataset, hardware, store)

@@ -34,7 +34,7 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
     ]
     return (
         f"{result['epochs']} epochs of {result['train_images']} images, "
-        f"{result['judged_images']} validation images, seeds {result['seeds']}, "
+        f"{result['evaluation_images']} validation images, seeds {result['seeds']}, "
         f"teacher {result['teacher']:.2f} %\n\n"
         "| loop | val_accuracy, % | sd | n |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )

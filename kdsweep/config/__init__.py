@@ -9,6 +9,7 @@ from kdsweep.config.distill import DistillConfig, GeneratorConfig, InversionConf
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
 from kdsweep.config.study import OBJECTIVES, Config, EvaluateConfig, PrunerConfig, TrackingConfig
 from kdsweep.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
+from kdsweep.config.verdict import VerdictConfig
 
 __all__ = [
     "OBJECTIVES",
@@ -26,5 +27,6 @@ __all__ = [
     "TeacherConfig",
     "TrackingConfig",
     "TrainConfig",
+    "VerdictConfig",
     "ViewsConfig",
 ]

@@ -28,8 +28,6 @@ class HyperSchedule:
     gamma: float = 0.5
     step_size: float = 5.0  # epochs
 
-    of: str = "*"  # which hyperparameter, for the errors
-
     def __post_init__(self) -> None:
         self._require(self.name in NAMES, "name", "one of " + ", ".join(NAMES))
         self._require(math.isfinite(self.end) and self.end >= 0, "end", "0 or more")
@@ -57,15 +55,18 @@ class HyperSchedule:
         key = f"distill.schedules.{hyperparameter}"
         if not isinstance(options, Mapping):
             raise UserError(f"{key}={options}: allowed is a mapping, such as {key}.name=linear")
-        allowed = [field.name for field in fields(cls) if field.name != "of"]
+        allowed = [field.name for field in fields(cls)]
         for field, given in options.items():
             if field not in allowed:
                 raise UserError(f"{key}.{field}={given}: allowed are {', '.join(allowed)}")
             number = isinstance(given, int | float) and not isinstance(given, bool)
             if field != "name" and not (number or (field == "stop_epoch" and given is None)):
                 raise UserError(f"{key}.{field}={given}: allowed is a number")
-        made = cls(**options, of=hyperparameter)
-        made.check(hyperparameter)
+        try:
+            made = cls(**options)
+            made.check(hyperparameter)
+        except UserError as error:
+            raise UserError(f"{key}.{error}") from None
         return made
 
     def check(self, hyperparameter: str) -> None:
@@ -84,6 +85,4 @@ class HyperSchedule:
 
     def _require(self, ok: bool, field: str, allowed: str) -> None:
         if not ok:
-            raise UserError(
-                f"distill.schedules.{self.of}.{field}={getattr(self, field)}: allowed is {allowed}"
-            )
+            raise UserError(f"{field}={getattr(self, field)}: allowed is {allowed}")

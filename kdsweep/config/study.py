@@ -10,6 +10,7 @@ from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
 from kdsweep.config.train import ScheduleConfig, TrainConfig
+from kdsweep.config.verdict import FIRST_BASELINE_SEED, VerdictConfig
 
 
 @dataclass(kw_only=True)
@@ -37,8 +38,10 @@ class TrackingConfig:
     backend: str = "local"
     uri: str | None = None
     experiment: str = "kdsweep"
+    patience: float = 60.0  # seconds at the end for a store that is away; 0: don't wait
 
     def __post_init__(self) -> None:
+        non_negative("tracking.patience", self.patience)
         choice("tracking.backend", self.backend, ("local", "server", "none"))
         require(
             self.backend != "server" or bool(self.uri),
@@ -103,13 +106,16 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
     objective: Any = "accuracy"  # one name, or a list of them for a study of several objectives
     storage: str = "sqlite:///mlruns/optuna.db"  # of the Optuna study
     seed: int = 0  # first seed
-    seeds: int = 1  # how many, counted up from ``seed``
+    seeds: int = 1  # how many, counted up from ``seed``; in a race, in each round
+    rounds: int = 4  # of a grid with several seeds: how often its cells are judged at most
     root: str = "mlruns"  # everything that a run writes
     study: str | None = None  # names the Optuna study; null: named after what is swept
     trial: int | None = None  # set by the sweeper
+    round: int = 1  # of the race, set by the sweeper; 0: drawn by a sampler, before the race
 
     def __post_init__(self) -> None:
         require(
@@ -135,7 +141,15 @@ class Config:
         if self.study is not None:
             study_name(self.study)
         positive("seeds", self.seeds)
+        positive("rounds", self.rounds)
+        non_negative("round", self.round)
         seed("seed", self.seed)
+        require(
+            self.seed + self.seeds * self.rounds <= FIRST_BASELINE_SEED,
+            "seed",
+            self.seed,
+            f"so small that all seeds are below {FIRST_BASELINE_SEED}, where the baseline's begin",
+        )
         epochs = self.teacher.epochs or self.train.epochs
         require(
             (self.teacher.checkpoint_epoch or 1) <= epochs,

@@ -83,8 +83,8 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     clip_norm: float | None = None  # of each member's gradient
     device: str = "auto"  # auto, cpu, cuda, cuda:N
-    precision: str = "auto"  # auto: bf16 on GPUs, float32 on CPUs
-    channels_last: bool = True
+    precision: str = "auto"  # auto: bf16 on GPUs, float32 on CPUs; tf32: GPUs alone
+    channels_last: bool | None = None  # of images in memory; null: on CPUs
     threads: int | None = None  # of a CPU; null: one per core
     fuse: str = "auto"  # how the members of a population are executed
     bank: bool = True  # bank the teacher's logits where the views are discrete
@@ -101,7 +101,7 @@ class TrainConfig:
             positive("train.clip_norm", self.clip_norm)
         ok = re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is not None
         require(ok, "train.device", self.device, "auto, cpu, cuda or cuda:N")
-        choice("train.precision", self.precision, ("auto", "float32", "bf16", "float64"))
+        choice("train.precision", self.precision, ("auto", "float32", "tf32", "bf16", "float64"))
         choice("train.fuse", self.fuse, ("auto", "loop", "grouped", "workers"))
         if self.threads is not None:
             positive("train.threads", self.threads)

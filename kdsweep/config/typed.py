@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from kdsweep.errors import UserError
 
@@ -29,6 +30,22 @@ def typed(config: DictConfig) -> Config:
     if unknown:
         raise UserError(f"{unknown[0]}: no such key; python -m kdsweep --cfg job lists them all")
     return made
+
+
+def config_from_plain(plain: Mapping[str, Any]) -> Config:
+    """The configuration that ``dataclasses.asdict`` wrote, from a record or a file of JSON.
+
+    Raises:
+        UserError: a value is outside of its range.
+        OmegaConfBaseException: a key is unknown, or a value of another type.
+    """
+    from omegaconf import OmegaConf
+
+    from kdsweep.config import Config
+
+    kept = OmegaConf.structured(Config)
+    kept.merge_with(dict(plain))
+    return typed(kept)
 
 
 def _unknown_keys(given: object, known: object, prefix: str = "") -> list[str]:

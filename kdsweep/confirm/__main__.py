@@ -7,11 +7,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
+from kdsweep.confirm.selection import Side
 from kdsweep.errors import UserError
 from kdsweep.terminal import arguments
 
 USAGE = """
-python -m kdsweep.confirm study=NAME [top=3] [seeds=20] [again=true]
+python -m kdsweep.confirm study=NAME [top=3] [side=best] [seeds=20] [again=true]
 
 Takes the top cells of a finished study by their validation score, writes that choice down,
 trains each of them and the baseline with fresh seeds, opens the test images once, and says
@@ -19,7 +20,8 @@ whether distillation helped. A study is confirmed once: what has been seen can't
 
   study=NAME     the study's name, as the sweep printed it
   top=3          how many cells
-  seeds=20       fresh seeds for each of them, and for the baseline
+  side=best      the best cells, the worst (is it harm?), or both: so many of each
+  seeds=20       fresh seeds for each of them; the baseline gets more, of its own
   again=true     confirm anew, on seeds that are fresh again; the verdict says so
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
@@ -28,12 +30,15 @@ It writes ROOT/confirmations/NAME/: selection.json (frozen before training), ver
 """
 
 
+_SIDES: dict[str, Side] = {"best": "best", "worst": "worst", "both": "both"}
+
+
 def main(given: list[str]) -> None:
     """Confirm a study."""
     values = arguments.parse(
         given,
         {
-            "study": None, "top": "3", "seeds": "20", "again": "false",
+            "study": None, "top": "3", "side": "best", "seeds": "20", "again": "false",
             "root": "mlruns", "storage": None,
         },
     )  # fmt: skip
@@ -49,9 +54,17 @@ def main(given: list[str]) -> None:
         values["storage"] or f"sqlite:///{root / 'optuna.db'}",
         root=root,
         top=_count("top", values["top"], least=1),
+        side=_side(values["side"]),
         seeds=_count("seeds", values["seeds"], least=3),
         again=values["again"] == "true",
     )
+
+
+def _side(given: str | None) -> Side:
+    side = _SIDES.get(given or "")
+    if side is None:
+        raise UserError(f"side={given}: allowed is {', '.join(_SIDES)}")
+    return side
 
 
 def _count(key: str, given: str | None, *, least: int) -> int:

@@ -2,16 +2,18 @@
 
 A folder holds ``images.npy`` (uint8 [n, 3, H, W], the training images first), ``labels.npy``
 (int64 [n]) and ``meta.json`` (class names, number of training images, sha256 of the content).
+Who opens it computes the sha256 again: of damaged images no network learns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,8 +24,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from kdsweep.data.dataset import Source, Split
-from kdsweep.errors import UserError
-from kdsweep.store import writable
+from kdsweep.store import DamagedError, load_json, sync, with_checksum, writable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +41,32 @@ class Pictures:
 
 
 def cached(folder: Path, make: Callable[[], Pictures]) -> Source:
-    """Open the arrays in ``folder``, after making them if this is the first time.
+    """Open the arrays in ``folder``, after making them if they are absent or damaged.
 
     Of several processes that come at once, one makes the arrays and the others wait for it. An
     existing folder is only read, so it may lie on a read-only disk.
 
     Raises:
-        UserError: ``folder`` can't be written, or something else has damaged it.
+        UserError: ``folder`` can't be written.
     """
-    if not folder.is_dir():
-        with locked(folder.with_name(f".{folder.name}.lock")):
-            if not folder.is_dir():
-                _write(folder, make())
-    return _read(folder)
+    try:
+        source = _read(folder)
+    except DamagedError as error:
+        log.warning("%s: the cached images are damaged (%s), they are made again", folder, error)
+        source = None
+    if source is not None:
+        return source
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        with contextlib.suppress(DamagedError):
+            source = _read(folder)  # another process may have made them meanwhile
+        if source is None:
+            _write(folder, make())
+            source = _read(folder)
+    assert source is not None
+    return source
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file ``path``; the system frees it if its owner dies.
 
@@ -79,21 +92,22 @@ def _write(folder: Path, pictures: Pictures) -> None:
             stream = (partial / "images.npy").open("wb")
         with stream:
             digest = _write_images(stream, pictures, folder)
-        digest.update(pictures.labels.tobytes())
-        digest.update(str(pictures.train).encode())
         meta = {
             "classes": pictures.classes,
             "train": pictures.train,
-            "digest": digest.hexdigest(),
+            "digest": _with_labels(digest, pictures.labels, pictures.train),
         }
         with writable(folder.parent):
             with (partial / "labels.npy").open("wb") as stream:
                 np.save(stream, pictures.labels)
                 _flush(stream)
             with (partial / "meta.json").open("wb") as stream:
-                stream.write(json.dumps(meta, indent=1).encode())
+                stream.write(json.dumps(with_checksum(meta), indent=1).encode())
                 _flush(stream)
+            sync(partial)
+            shutil.rmtree(folder, ignore_errors=True)  # damaged
             partial.rename(folder)
+            sync(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -127,18 +141,37 @@ def _flush(stream: BinaryIO) -> None:
     os.fsync(stream.fileno())
 
 
-def _read(folder: Path) -> Source:
+def _with_labels(pixels: hashlib._Hash, labels: NDArray[np.int64], train: int) -> str:
+    """The digest of a dataset, from that of its shape and pixels."""
+    pixels.update(labels.tobytes())
+    pixels.update(str(train).encode())
+    return pixels.hexdigest()
+
+
+def _read(folder: Path) -> Source | None:
+    """The arrays in a folder; None where there is none.
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
+    if not folder.is_dir():
+        return None
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta = load_json(folder / "meta.json", checked=True)
         # Copy on write: torch wants memory that looks writable, the file stays as it is.
-        images = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
-        labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        train = int(meta["train"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{folder}: the cached images are damaged ({error}): delete this folder, "
-            "the next run makes it again"
-        ) from error
+        images = np.load(folder / "images.npy", mmap_mode="c")
+        labels = np.load(folder / "labels.npy")
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedError(f"{error}") from error
+    if meta is None:
+        raise DamagedError("no meta.json")
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    train = int(meta["train"])
+    same = _with_labels(digest, labels, train) == meta["digest"]
+    if not same or images.dtype != np.uint8 or labels.dtype != np.int64:
+        raise DamagedError("their sha256 is another")
+    images, labels = torch.from_numpy(images), torch.from_numpy(labels)
     return Source(
         classes=tuple(meta["classes"]),
         train=Split(images=images[:train], labels=labels[:train]),

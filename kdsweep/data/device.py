@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -63,19 +64,38 @@ class DeviceDataset:
         return len(self.host.classes)
 
 
-def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
-    """Load the dataset once per process and put it on the device.
+class Datasets:
+    """Datasets on their devices, the latest few that were asked for.
 
-    Raises:
-        UserError: the dataset can't be had as it was asked for.
+    Args:
+        limit: how many are kept; each holds its images and, once it trains, all of its views.
     """
-    key = (digest(config.root, config.data, config.evaluate.protocol), hardware)
-    if key not in _prepared:
-        _prepared[key] = _prepare(config, hardware)
-    return _prepared[key]
+
+    def __init__(self, limit: int = 2) -> None:
+        self.limit = limit
+        self.kept: OrderedDict[tuple[str, Hardware], DeviceDataset] = OrderedDict()
+
+    def load(self, config: Config, hardware: Hardware) -> DeviceDataset:
+        """Load a dataset and put it on the device, unless it is kept.
+
+        Raises:
+            UserError: the dataset can't be had as it was asked for.
+        """
+        key = (digest(config.root, config.data, config.evaluate.protocol), hardware)
+        if key not in self.kept:
+            while len(self.kept) >= self.limit:  # before the next one takes memory
+                self.kept.popitem(last=False)
+            self.kept[key] = _prepare(config, hardware)
+        self.kept.move_to_end(key)
+        return self.kept[key]
 
 
-_prepared: dict[tuple[str, Hardware], DeviceDataset] = {}
+_datasets = Datasets()
+
+
+def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
+    """``Datasets.load`` of this process's own."""
+    return _datasets.load(config, hardware)
 
 
 def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:

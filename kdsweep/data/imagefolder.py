@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import mimetypes
 import os
@@ -18,7 +17,7 @@ from kdsweep.data.arrays import Pictures, cached
 from kdsweep.data.dataset import Source
 from kdsweep.data.decode import decode
 from kdsweep.errors import UserError
-from kdsweep.store import write_json
+from kdsweep.store import find_json, with_checksum, write_json
 
 log = logging.getLogger(__name__)
 
@@ -129,14 +128,15 @@ def _content(root: Path, files: Sequence[_File], cache: Path) -> str:
     stamps = hashlib.sha256(os.fsencode(root))
     stamps.update(os.fsencode("\0".join(f"\0{file.name}\0{file.stamp}" for file in files)))
     note = cache / "imagefolder-seen" / stamps.hexdigest()
-    if note.is_file():
-        return str(json.loads(note.read_text()))
+    seen = find_json(note, checked=True)
+    if seen is not None:
+        return str(seen["content"])
     content = hashlib.sha256()
     for file in files:
         data = (root / file.name).read_bytes()
         content.update(os.fsencode(f"{file.name}\0{len(data)}\0"))
         content.update(data)
-    write_json(note, content.hexdigest())
+    write_json(note, with_checksum({"content": content.hexdigest()}))
     return content.hexdigest()
 
 

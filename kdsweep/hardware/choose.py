@@ -1,9 +1,13 @@
-"""How a population is executed: device, precision, memory layout, members per network."""
+"""How a population is executed: device, precision, memory layout, members per network.
+
+``choose_hardware`` decides and changes nothing; ``configure`` sets up this process accordingly.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -15,6 +19,22 @@ from torch import Tensor
 from kdsweep.config import TrainConfig
 from kdsweep.errors import UserError
 
+CELLS_ON_CPU, CELLS_ON_GPU = 6, 100  # of a sweep in one batch; at least, and exactly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What there is to choose from."""
+
+    cores: int  # that this process may run on
+    gpus: int
+
+
+def this_machine() -> Machine:
+    """What this process may use."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Machine(cores=usable_cores(), gpus=gpus)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -23,9 +43,18 @@ class Hardware:
     device: torch.device
     dtype: torch.dtype  # of parameters
     bf16: bool  # activations under autocast
+    tf32: bool = False  # float32 products with 10 bits of mantissa, on a GPU's tensor cores
     channels_last: bool
     grouped: bool  # several members as one grouped network, else one after another
     workers: int  # processes of one thread each that share the members of a population
+    threads: int = 1  # of this process, on a CPU
+
+    @property
+    def precision(self) -> str:
+        """The name that ``train.precision`` has for it."""
+        if self.bf16 or self.tf32:
+            return "bf16" if self.bf16 else "tf32"
+        return str(self.dtype).removeprefix("torch.")
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of a forward pass."""
@@ -47,54 +76,83 @@ class Hardware:
         """The device's name, for logs and tags."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"cpu ({torch.get_num_threads()} threads)"
+        return f"cpu ({self.threads} threads)"
 
 
-def choose_hardware(config: TrainConfig) -> Hardware:
-    """Settle every ``auto`` of ``config`` for this machine.
+def choose_hardware(config: TrainConfig, machine: Machine | None = None) -> Hardware:
+    """Settle every ``auto`` and null of ``config`` for a machine; None: for this one.
 
     Raises:
-        UserError: a GPU was asked for and there is none.
+        UserError: something was asked for that the machine does not have.
     """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = _device(name)
+    machine = this_machine() if machine is None else machine
+    device = _device(config.device, machine)
+    on_gpu = device.type == "cuda"
+    if config.fuse == "workers" and on_gpu:
+        raise UserError(
+            "train.fuse=workers: allowed on a CPU, where each core takes a process; choose "
+            "train.fuse=auto or grouped on a GPU, or train.device=cpu"
+        )
+    if config.precision == "tf32" and not on_gpu:
+        raise UserError(
+            "train.precision=tf32: allowed on a GPU, whose tensor cores have it; choose "
+            "train.precision=float32 on a CPU"
+        )
     precision = config.precision
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "float32"
-    if device.type == "cpu":
-        torch.set_num_threads(config.threads or usable_cores())
-        _keep_memory()
-    else:
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-    on_gpu = device.type == "cuda"
+        precision = "bf16" if on_gpu else "float32"
+    threads = config.threads or machine.cores
+    wants_workers = config.fuse == "workers" or (config.fuse == "auto" and not on_gpu)
     return Hardware(
         device=device,
         dtype=torch.float64 if precision == "float64" else torch.float32,
         bf16=precision == "bf16",
-        channels_last=config.channels_last and not on_gpu,
+        tf32=precision == "tf32",
+        channels_last=not on_gpu if config.channels_last is None else config.channels_last,
         grouped=config.fuse == "grouped" or (config.fuse == "auto" and on_gpu),
-        workers=config.threads or usable_cores() if _wants_workers(config, on_gpu) else 1,
+        workers=threads if wants_workers else 1,
+        threads=threads,
     )
 
 
-def _device(name: str) -> torch.device:
+def configure(hardware: Hardware) -> None:
+    """Set up this process for ``hardware``: torch's threads, its float32, the allocator."""
+    if hardware.device.type == "cpu":
+        torch.set_num_threads(hardware.threads)
+        _keep_memory()
+    else:
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = hardware.tf32
+        torch.backends.cudnn.allow_tf32 = hardware.tf32
+
+
+def batch_of_cells(cores: int, seeds: int, *, on_gpu: bool) -> int:
+    """How many cells of a sweep train at a time, unless it says otherwise.
+
+    On a CPU two members for each core, so that an uneven split costs little, and 6 cells at
+    least; on a GPU 100, which are one network.
+
+    Args:
+        cores: that may be used.
+        seeds: members of one cell.
+        on_gpu: whether they train on a GPU.
+    """
+    if on_gpu:
+        return CELLS_ON_GPU
+    return max(CELLS_ON_CPU, math.ceil(2 * cores / seeds))
+
+
+def _device(name: str, machine: Machine) -> torch.device:
+    if name == "auto":
+        name = "cuda" if machine.gpus else "cpu"
     device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and not machine.gpus:
         raise UserError(
             f"train.device={name}: this machine has no usable GPU; use train.device=cpu"
         )
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise UserError(f"train.device={name}: allowed is cuda:0 to cuda:{last} here")
+    if device.type == "cuda" and (device.index or 0) >= machine.gpus:
+        raise UserError(f"train.device={name}: allowed is cuda:0 to cuda:{machine.gpus - 1} here")
     return device
-
-
-def _wants_workers(config: TrainConfig, on_gpu: bool) -> bool:
-    return config.fuse == "workers" or (config.fuse == "auto" and not on_gpu)
 
 
 def usable_cores() -> int:

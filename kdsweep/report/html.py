@@ -39,7 +39,7 @@ td:first-child { min-width: 16em; padding-left: 0; } td.text { min-width: 11em; 
 tr.baseline td { border-bottom: 1px solid #999; }
 tr.baseline, tr.best { font-weight: 600; }
 tr.unfinished { color: #777; }
-.positive { color: #0072B2; } .negative { color: #B34A00; } .equivalent { color: #007A59; }
+.better { color: #0072B2; } .worse { color: #B34A00; } .equivalent { color: #007A59; }
 dl { display: grid; grid-template-columns: max-content auto; gap: 0.1rem 1.2rem; }
 dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: #f5f5f5; padding: 0.6rem 0.8rem; overflow-x: auto; }

@@ -18,12 +18,12 @@ COLOURS = {
     "baseline": "#4D4D4D",
     "distilled": "#E69F00",
     "best": "#D55E00",
-    "positive": "#0072B2",
-    "negative": "#D55E00",
+    "better": "#0072B2",
+    "worse": "#D55E00",
     "equivalent": "#009E73",
-    "inconclusive": "#808080",
+    "open": "#808080",
 }
-MARKERS = {"positive": "^", "equivalent": "s", "inconclusive": "o", "negative": "v"}
+MARKERS = {"better": "^", "equivalent": "s", "open": "o", "worse": "v"}
 
 
 @contextmanager

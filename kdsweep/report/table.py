@@ -23,10 +23,10 @@ _UNBOUNDED = 10_000  # columns
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional
 _LABEL_MINIMUM = 12
 _STYLES = {
-    "positive": "green",
-    "negative": "red",
+    "better": "green",
+    "worse": "red",
     "equivalent": "cyan",
-    "inconclusive": "yellow",
+    "open": "yellow",
     "teacher": "blue",
     "baseline": "bold",
     "best": "bold",

@@ -19,9 +19,9 @@ Curves = Mapping[int, Sequence[Mapping[str, float]]]  # seed -> the metrics of e
 class CellVerdict:
     """What the statistics say of one cell against the baseline, in the objective's unit."""
 
-    word: str  # positive, negative, equivalent, inconclusive
+    word: str  # better, worse, equivalent, open
     difference: float
-    low: float  # simultaneous confidence interval over all cells
+    low: float  # simultaneous confidence interval over all cells and rounds
     high: float
     p_better: float | None = None  # 0 to 1
 
@@ -72,7 +72,7 @@ class Sweep:
     teacher: Model | None = None  # where all cells that were taught have the same one
     teachers: tuple[Model, ...] = ()  # all different ones
     verdict_lines: tuple[str, ...] = ()
-    equivalence: float = 0.1  # half width of the band that counts as no difference
+    equivalence: float = 0.5  # half width of the band that counts as no difference
     latency_conditions: str = ""  # batch size, device, threads
 
     @property
@@ -234,8 +234,8 @@ def notes(sweep: Sweep) -> list[str]:
         )
     if _estimated_otherwise(sweep):
         lines.append(
-            "Differences are the verdict's estimates over shared seeds; they need not equal the "
-            "differences of the means."
+            "A difference is from the baseline's seeds at the end of the cell's last round, so it "
+            "need not equal the difference of the means."
         )
     return lines
 

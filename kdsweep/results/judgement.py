@@ -1,101 +1,79 @@
-"""Records to verdicts: which scores are compared with which, and what is said of it."""
+"""Records to verdicts: which scores are compared with which, and what the report says of it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
+from kdsweep.results.cells import CellRecords
 from kdsweep.results.data import CellVerdict, Sweep
-from kdsweep.verdict import Cell, Outcome, blocked_map, cell_sentence, outcome_sentence
+from kdsweep.results.race import Race
+from kdsweep.results.record import PRUNED
+from kdsweep.verdict import Cell, Outcome, outcome_lines
 
 ADAPTIVE = (
-    "No map verdict: the cells were proposed by a sampler that had seen earlier scores. "
-    "Confirm the best of them on fresh seeds."
+    "No verdict on the map: its cells were proposed by a sampler that had seen earlier scores. "
+    "Race the best of them on fresh seeds."
 )
-PRUNED = (
-    "No map verdict: a pruner stopped cells by their scores, so those that are left were chosen "
-    "by them. Confirm the best of them on fresh seeds."
+STOPPED = (
+    "No verdict on the map: a pruner stopped cells by their scores, so those that are left were "
+    "chosen by them. Confirm the best of them on fresh seeds."
 )
+ONE_SEED = "No verdict: one seed shows no spread to judge by; seeds=3 gives one."
 
 
-def paired_scores(
-    records: Sequence[dict[str, Any]], metric: str, baseline_metric: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [cells, n] and the baseline's [n], by seed, in percent; NaN where a seed failed.
-
-    Where cells have baselines of their own (the learning rate is swept, say), the scores are the
-    differences from them, and the baseline is 0.
-
-    Args:
-        records: of the cells.
-        metric: of the student, such as val_accuracy.
-        baseline_metric: where the baseline's score is kept among the student's metrics.
-    """
-    seeds = sorted({int(seed) for record in records for seed in record["seeds"]})
-    scores = np.full((len(records), len(seeds)), np.nan)
-    baselines = np.full_like(scores, np.nan)
-    for row, record in enumerate(records):
-        for column, seed in enumerate(seeds):
-            kept = record["seeds"].get(str(seed))
-            if kept is None:
-                continue
-            scores[row, column] = kept["metrics"].get(metric, np.nan)
-            if baseline_metric is not None:
-                baselines[row, column] = kept["metrics"].get(baseline_metric, np.nan)
-            elif kept["baseline"] is not None:
-                baselines[row, column] = kept["baseline"]["metrics"][metric]
-    shared = np.nanmax(baselines, axis=0, initial=-np.inf)
-    if np.all((baselines == shared) | np.isnan(baselines)):
-        return scores, np.where(np.isfinite(shared), shared, np.nan)
-    return scores - baselines, np.zeros(len(seeds))
-
-
-def judge_sweep(sweep: Sweep, records: Sequence[dict[str, Any]], *, adaptive: bool) -> Sweep:
+def judge_sweep(
+    sweep: Sweep, cells: Sequence[CellRecords], folder: Path, *, adaptive: bool
+) -> tuple[Sweep, Outcome | None]:
     """The sweep with a verdict for each cell, where verdicts can be given.
 
     Args:
-        sweep: what ``summarise`` made of the records, in the same order.
-        records: of its cells.
+        sweep: what ``summarise`` made of the cells, in the same order.
+        cells: of the study.
+        folder: of the study, where its race is.
         adaptive: whether cells were chosen by what earlier ones scored.
     """
     if not sweep.objective.endswith("_accuracy") or "top5" in sweep.objective:
-        return sweep
-    if any(record["state"] == "pruned" for record in records):
-        return dataclasses.replace(sweep, verdict_lines=(PRUNED,))
-    if adaptive:
-        return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,))
-    scores, baseline = paired_scores(records, sweep.objective)
-    if np.isnan(baseline).all():
-        return sweep
-    return with_verdicts(sweep, blocked_map(scores, baseline))
+        return sweep, None
+    if any(record.state == PRUNED for cell in cells for record in cell.rounds):
+        return dataclasses.replace(sweep, verdict_lines=(STOPPED,)), None
+    if not any(cell.baselines for cell in cells):
+        return sweep, None
+    race = Race.find(folder)
+    if race is None and adaptive:
+        return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,)), None
+    if race is None:
+        race = Race.of(cells, margin=float(cells[0].last.config["verdict"]["margin"]))
+    if race is None:
+        return dataclasses.replace(sweep, verdict_lines=(ONE_SEED,)), None
+    outcome = race.judge(cells, sweep.objective)
+    lines = outcome_lines(
+        outcome,
+        race.labels(),
+        axes=race.axes(),
+        images=cells[0].last.images,
+        split=sweep.split,
+        teachers=len(sweep.teachers),
+    )
+    return with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines), outcome
 
 
-def with_verdicts(sweep: Sweep, outcome: Outcome) -> Sweep:
-    """The sweep with the outcome's verdicts, a sentence for each telling cell and one for all."""
+def with_verdicts(
+    sweep: Sweep, verdicts: Sequence[Cell | None], outcome: Outcome, lines: Sequence[str]
+) -> Sweep:
+    """The sweep with the verdicts of its cells, in their order, and the outcome in words."""
     cells = tuple(
-        dataclasses.replace(cell, verdict=_cell_verdict(judged))
-        for cell, judged in zip(sweep.cells, outcome.cells, strict=True)
+        dataclasses.replace(cell, verdict=None if judged is None else cell_verdict(judged))
+        for cell, judged in zip(sweep.cells, verdicts, strict=True)
     )
-    told = [
-        cell_sentence(cell.label, judged, outcome)
-        for cell, judged in zip(sweep.cells, outcome.cells, strict=True)
-        if judged.low is not None and judged.verdict in _TELLING
-    ]
     return dataclasses.replace(
-        sweep,
-        cells=cells,
-        verdict_lines=(*told, f"Verdict: {outcome_sentence(outcome)}"),
-        equivalence=outcome.margin,
+        sweep, cells=cells, verdict_lines=tuple(lines), equivalence=outcome.design.margin
     )
 
 
-_TELLING = ("positive", "negative", "equivalent")
-
-
-def _cell_verdict(cell: Cell) -> CellVerdict | None:
+def cell_verdict(cell: Cell) -> CellVerdict | None:
+    """What a table shows of a cell's verdict; None where it has no interval."""
     if cell.low is None or cell.high is None or cell.difference is None:
         return None
     return CellVerdict(

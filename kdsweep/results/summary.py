@@ -1,69 +1,43 @@
-"""A study's records, read back from its folder, as the data of its report."""
+"""A study's cells as the data of its report, without verdicts."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from kdsweep.config import OBJECTIVES
 from kdsweep.evaluate.cost import TIMED_BATCHES
+from kdsweep.results.cells import CellRecords
 from kdsweep.results.data import Cell, Model, Sweep
-from kdsweep.results.record import RECORD
+from kdsweep.results.record import COMPLETE, Metrics, NetworkRecord, Record
 
-HIDDEN = ("study", "trial", "seed", "seeds", "root", "experiment", "tracking", "search")
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Every record under a study's folder, by trial number."""
-    found = [json.loads(path.read_text()) for path in folder.glob(f"*/{RECORD}")]
-    return sorted(found, key=lambda record: (record["trial"] is None, record["trial"]))
+HIDDEN = ("root", "experiment", "tracking", "search", "storage")
 
 
-def latest(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record for each cell: the last trial of those that were trained again."""
-    by_cell: dict[str, dict[str, Any]] = {}
-    for record in records:
-        cell = {k: v for k, v in overrides(record).items() if k not in ("study", "trial")}
-        key = json.dumps(cell, sort_keys=True)
-        by_cell.pop(key, None)
-        by_cell[key] = record
-    return sorted(by_cell.values(), key=lambda record: record["trial"] or 0)
-
-
-def overrides(record: dict[str, Any]) -> dict[str, str]:
-    """What was set on the command line, by key."""
-    pairs = (item.partition("=") for item in record["overrides"] if "=" in item)
-    return {key.lstrip("+"): value for key, _, value in pairs}
-
-
-def swept_keys(records: Sequence[dict[str, Any]]) -> list[str]:
+def swept_keys(cells: Sequence[CellRecords]) -> list[str]:
     """The keys that differ between cells, in the order of the command line."""
-    keys = [key for key in overrides(records[0]) if key not in HIDDEN]
-    varying = [key for key in keys if len({overrides(r).get(key) for r in records}) > 1]
-    return varying or sorted(keys, key=lambda key: not key.startswith("distill"))[:1]
+    keys = [key for key in cells[0].point if key not in HIDDEN]
+    return [key for key in keys if len({cell.point.get(key) for cell in cells}) > 1]
 
 
-def summarise(study: str, records: Sequence[dict[str, Any]]) -> Sweep:
-    """The data of a report on these records, without verdicts."""
-    keys = swept_keys(records)
-    first = records[0]
-    objective = first["objectives"][0]
-    teachers = _teachers(records, objective)
+def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
+    """The data of a report on these cells."""
+    keys = swept_keys(cells)
+    first = cells[0].last
+    objective = first.objectives[0]
+    teachers = _teachers(cells, objective)
     return Sweep(
         study=study,
         dataset=dataset_name(first),
-        split=first["split"],
+        split=first.split,
         objective=objective,
         unit=unit_of(objective),
         maximize=_more_is_better(first),
-        cells=tuple(_cell(record, keys, objective) for record in records),
-        baseline=_baseline(records, objective),
+        cells=tuple(_cell(cell, keys, objective) for cell in cells),
+        baseline=_baseline(cells, objective),
         teacher=teachers[0] if len(teachers) == 1 else None,
         teachers=teachers,
-        latency_conditions=_latency_conditions(first["costs"]),
+        latency_conditions=_latency_conditions(first.costs),
     )
 
 
@@ -87,12 +61,12 @@ _UNITS = {
 }
 
 
-def _more_is_better(record: dict[str, Any]) -> bool:
-    given = record["config"]["objective"]
+def _more_is_better(record: Record) -> bool:
+    given = record.config["objective"]
     return OBJECTIVES[given if isinstance(given, str) else given[0]]
 
 
-def _latency_conditions(costs: Mapping[str, float]) -> str:
+def _latency_conditions(costs: Metrics) -> str:
     if "latency_batch_size" not in costs:
         return ""
     return (
@@ -101,46 +75,55 @@ def _latency_conditions(costs: Mapping[str, float]) -> str:
     )
 
 
-def _value(network: Mapping[str, Any], objective: str) -> float:
+def _value(costs: Metrics, metrics: Metrics, objective: str) -> float:
     """A network's or a seed's value of an objective, which may be one of its costs."""
-    both = {**network.get("costs", {}), **network["metrics"]}
-    return float(both.get(objective, math.nan))
+    return float({**costs, **metrics}.get(objective, math.nan))
 
 
-def dataset_name(record: dict[str, Any]) -> str:
+def dataset_name(record: Record) -> str:
     """The dataset as the user named it."""
-    data = record["config"]["data"]
+    data = record.config["data"]
     if data["name"] == "imagefolder":
         return f"imagefolder {data['root']}"
     return str(data["name"])
 
 
-def _cell(record: dict[str, Any], keys: Sequence[str], objective: str) -> Cell:
-    values = {key.rpartition(".")[2]: _typed(overrides(record).get(key, "")) for key in keys}
-    by_seed = {
-        int(seed): _value({"costs": record["costs"] if kept["metrics"] else {}, **kept}, objective)
-        for seed, kept in record["seeds"].items()
-    }
-    own = _own_costs(record, keys)
+def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
+    values = {key.rpartition(".")[2]: _typed(cell.point.get(key, "")) for key in keys}
+    by_seed, curves = {}, {}
+    for record in cell.rounds:
+        for seed, kept in record.seeds.items():
+            costs = record.costs if kept.metrics else {}
+            by_seed[seed] = _value(costs, kept.metrics, objective)
+            curves[seed] = kept.history
+    broken = cell.unfinished
+    own = _own_costs(cell.last, keys)
     return Cell(
-        label=" ".join(f"{key}={value}" for key, value in values.items()) or "cell",
+        label=" ".join(f"{key}={value}" for key, value in values.items()) or label_of(cell.last),
         values=values,
         accuracy_by_seed=by_seed,
-        state=record["state"],
-        reason=record["reason"],
-        seconds=record["seconds"],
-        curve={int(seed): kept["history"] for seed, kept in record["seeds"].items()},
+        state=COMPLETE if broken is None else broken.state,
+        reason=None if broken is None else broken.reason,
+        seconds=cell.seconds,
+        curve=curves,
         parameters=None if own is None else int(own["parameters"]),
         size_mib=None if own is None else own["size_mib"],
         latency_ms=None if own is None else own.get("latency_ms_p50"),
     )
 
 
-def _own_costs(record: dict[str, Any], keys: Sequence[str]) -> dict[str, float] | None:
+def label_of(record: Record) -> str:
+    """What a cell is that nothing was swept for."""
+    distill = record.config["distill"]
+    if not distill["losses"]:
+        return "no distillation"
+    return f"T={distill['temperature']:g} alpha={distill['alpha']:g}"
+
+
+def _own_costs(record: Record, keys: Sequence[str]) -> Metrics | None:
     """The costs of a cell whose network is not the other cells', since it is swept."""
-    if any(key == "pair" or key.startswith("pair.student") for key in keys):
-        costs: dict[str, float] = record["costs"]
-        return costs
+    if any(key == "pair" or key.startswith("pair.student") for key in keys) and record.costs:
+        return record.costs
     return None
 
 
@@ -154,37 +137,33 @@ def _typed(text: str) -> object:
     return text
 
 
-def _baseline(records: Sequence[dict[str, Any]], objective: str) -> Model | None:
+def _baseline(cells: Sequence[CellRecords], objective: str) -> Model | None:
     """The baseline, where all cells have the same one."""
-    by_seed: dict[int, float] = {}
-    keys: dict[int, str] = {}
-    for record in records:
-        for seed, kept in record["seeds"].items():
-            network = kept["baseline"]
-            if network is None or keys.setdefault(int(seed), network["key"]) != network["key"]:
+    by_seed: dict[int, NetworkRecord] = {}
+    for cell in cells:
+        for seed, one in cell.baselines.items():
+            if by_seed.setdefault(seed, one).key != one.key:
                 return None
-            by_seed[int(seed)] = _value(network, objective)
-            last = network
-    return _model(last, by_seed)
+    finished = [one for one in by_seed.values() if one.metrics]
+    return _model(finished[0], by_seed.values(), objective) if finished else None
 
 
-def _teachers(records: Sequence[dict[str, Any]], objective: str) -> tuple[Model, ...]:
+def _teachers(cells: Sequence[CellRecords], objective: str) -> tuple[Model, ...]:
     """All different teachers, in the order of their cells."""
-    networks = {r["teacher"]["key"]: r["teacher"] for r in records if r["teacher"] is not None}
-    return tuple(
-        _model(network, {network["seed"]: _value(network, objective)})
-        for network in networks.values()
-    )
+    records = [record.teacher for cell in cells for record in cell.rounds]
+    networks = {one.key: one for one in records if one is not None}
+    return tuple(_model(one, [one], objective) for one in networks.values())
 
 
-def _model(network: Mapping[str, Any], by_seed: Mapping[int, float]) -> Model:
-    costs = network["costs"]
+def _model(network: NetworkRecord, seeds: Collection[NetworkRecord], objective: str) -> Model:
+    costs = network.costs
     return Model(
-        label=network["name"],
-        accuracy_by_seed=by_seed,
+        label=network.name,
+        accuracy_by_seed={one.seed: _value(one.costs, one.metrics, objective) for one in seeds},
         parameters=int(costs["parameters"]),
         size_mib=costs["size_mib"],
         flops=costs.get("flops_per_image"),
         latency_ms=costs.get("latency_ms_p50"),
-        efficiency=network["metrics"].get("efficiency"),
+        efficiency=network.metrics.get("efficiency"),
+        curve={one.seed: one.history for one in seeds if one.history},
     )

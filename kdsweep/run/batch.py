@@ -1,10 +1,9 @@
-"""A batch of jobs, from checks to records: what is shared first, then the students together."""
+"""A batch of jobs, from plans to records: what is shared first, then the students together."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,16 +11,23 @@ from torch import Tensor
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
-from kdsweep.results.record import RECORD
-from kdsweep.run.job import Job, Outcome, numbers, why_apart
-from kdsweep.run.logger import Pruning, RunLogger, tracker_of
-from kdsweep.run.plan import Plan, plan
+from kdsweep.hardware.choose import configure
+from kdsweep.results.record import FAILED, NetworkRecord, write_record
+from kdsweep.run.grouping import numbers, why_apart
+from kdsweep.run.job import Job, Outcome
+from kdsweep.run.logger import Pruning
+from kdsweep.run.plan import Plan
 from kdsweep.run.population import Group, build_student
-from kdsweep.run.records import Student, make_record
+from kdsweep.run.records import (
+    Student,
+    failed_record,
+    make_record,
+    missing_network,
+    network_record,
+)
+from kdsweep.run.session import Session
 from kdsweep.run.shared import Networks
-from kdsweep.run.workers import stop_workers
-from kdsweep.store import Store, write_json
-from kdsweep.teachers import stored as teachers
+from kdsweep.teachers import stored
 from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
@@ -32,60 +38,54 @@ CreatePruning = Callable[[Sequence[Job], str], Pruning]
 log = logging.getLogger(__name__)
 
 
-def run_jobs(jobs: Sequence[Job], *, create_pruning: CreatePruning | None = None) -> list[Outcome]:
-    """Run a batch of jobs of one root and study; one outcome for each, in order.
+def run_plans(
+    session: Session, plans: Sequence[Plan], *, create_pruning: CreatePruning | None = None
+) -> dict[Path, Outcome]:
+    """Train the jobs of some plans; one outcome for each job, by its folder.
 
     Args:
-        jobs: of one root and study.
+        session: with the root that all jobs have.
+        plans: as ``plan`` or ``select`` made them.
         create_pruning: where a study may stop its trials early.
 
     Raises:
-        UserError: a job can't be run as it was asked for; nothing was trained.
+        UserError: a job can't be run as it was asked for.
     """
-    plans = plan(jobs)
-    config = jobs[0].config
-    tracker = tracker_of(config)
     outcomes: dict[Path, Outcome] = {}
     if len(plans) > 1:
-        apart = why_apart([each.jobs for each in plans])
+        apart = why_apart([plan.jobs for plan in plans])
         log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
-    for each in plans:
-        logger = RunLogger(tracker, config, each.hardware.describe())
-        runner = Runner(each, Store(Path(config.root)), logger, create_pruning)
-        outcomes.update(runner.run())
-    return [outcomes[job.folder] for job in jobs]
+    for plan in plans:
+        configure(plan.hardware)
+        outcomes.update(_Batch(session, plan, create_pruning).run())
+    return outcomes
 
 
-class Runner:
+class _Batch:
     """Takes one plan through teacher, baselines, students and records."""
 
-    def __init__(
-        self, plan: Plan, store: Store, logger: RunLogger, create_pruning: CreatePruning | None
-    ) -> None:
+    def __init__(self, session: Session, plan: Plan, create_pruning: CreatePruning | None) -> None:
         self.plan = plan
         self.create_pruning = create_pruning
-        self.logger = logger
-        self.networks = Networks(plan, store, logger)
+        self.logger = session.logger(plan.config, plan.hardware.describe())
+        self.networks = Networks(plan, session.store, self.logger)
+        self.split = plan.dataset.evaluation.name
+        self.images = len(plan.dataset.evaluation.labels)
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
         self.logger.start(self.plan.config)
         try:
-            teacher = self.networks.teacher() if self.plan.needs_teacher else None
-            baselines = self.networks.baselines()
-            outcomes = self._without_baseline()
-            if len(outcomes) < len(self.plan.jobs):
-                jobs = [job for job in self.plan.jobs if job.folder not in outcomes]
-                self.plan = dataclasses.replace(self.plan, jobs=jobs)
-                outcomes |= self._students(teacher, baselines)
-            return outcomes
+            return self._train()
         except KeyboardInterrupt:
-            stop_workers()
             self.logger.close_all("killed", "interrupted")
             raise
         except UserError as error:  # every other batch would meet it too
             self.logger.close_all("failed", str(error))
             raise
+        except TrainingError as error:  # what all jobs need could not be trained
+            self.logger.close_all("failed", str(error))
+            return {job.folder: self._failed(job, error, []) for job in self.plan.jobs}
         except KdsweepError as error:
             self.logger.close_all("failed", str(error))
             return {job.folder: Outcome(error=error) for job in self.plan.jobs}
@@ -94,109 +94,194 @@ class Runner:
             log.debug("training failed", exc_info=True)
             raise
 
-    def _without_baseline(self) -> dict[Path, Outcome]:
-        """The jobs whose baseline could not be trained: there is nothing to compare with."""
+    def _train(self) -> dict[Path, Outcome]:
+        teacher = self.networks.teacher() if self.plan.needs_teacher else None
+        found = self.networks.baselines()
+        test = self._baselines_on_test(found)
+        compared = {job.folder: self._baselines_of(job, found, test) for job in self.plan.jobs}
         outcomes: dict[Path, Outcome] = {}
         for job in self.plan.jobs:
-            keys = [self.networks.baseline_key(job, seed) for seed in job.seeds]
-            errors = [e for key, e in self.networks.broken.items() if key in keys]
-            if errors:
-                outcomes[job.folder] = Outcome(error=errors[0])
-                for run in reversed(self.logger.open_job(job, self.plan.dataset).values()):
-                    self.logger.close(run, "failed", str(errors[0]))
+            baselines = compared[job.folder]
+            if baselines and not any(one.metrics for one in baselines):
+                key = self.networks.baseline_key(job, job.baseline_seeds[0])
+                outcomes[job.folder] = self._failed(job, self.networks.broken[key], baselines)
+        jobs = [job for job in self.plan.jobs if job.folder not in outcomes]
+        if jobs:
+            outcomes |= self._students(jobs, teacher, found, compared)
         return outcomes
 
-    def _students(self, teacher: Found | None, baselines: dict[str, Found]) -> dict[Path, Outcome]:
+    def _failed(
+        self, job: Job, error: TrainingError, baselines: Sequence[NetworkRecord]
+    ) -> Outcome:
+        """A job that would fail again: with a record that says so, and a run that shows it."""
+        for run in reversed(self.logger.open_job(job, self.plan.dataset).values()):
+            self.logger.close(run, "failed", str(error))
+        record = failed_record(
+            job, error, split=self.split, images=self.images, baselines=baselines
+        )
+        write_record(job.folder, record)
+        return Outcome(record=record, error=error)
+
+    def _baselines_of(
+        self, job: Job, found: Mapping[str, Found], test: Mapping[str, Mapping[str, float]]
+    ) -> list[NetworkRecord]:
+        """A job's baselines in the order of their seeds, those included that failed."""
+        records = []
+        for seed in job.baseline_seeds:
+            key = self.networks.baseline_key(job, seed)
+            records.append(
+                network_record(found[key], test.get(key))
+                if key in found
+                else missing_network(key, job.config.pair.student.name, seed)
+            )
+        return records
+
+    def _students(
+        self,
+        jobs: Sequence[Job],
+        teacher: Found | None,
+        found: Mapping[str, Found],
+        compared: Mapping[Path, Sequence[NetworkRecord]],
+    ) -> dict[Path, Outcome]:
         plan = self.plan
-        runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in plan.jobs}
-        if plan.jobs[0].is_baseline:
-            results = {}
+        runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in jobs}
+        if jobs[0].is_baseline:
+            results = self._stored_students(jobs, found, runs)
         else:
             members = [
                 Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
-                for job in plan.jobs
+                for job in jobs
                 for seed in job.seeds
             ]
             logged = {
-                job.member(seed): runs[job.folder][seed] for job in plan.jobs for seed in job.seeds
+                job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
             title = f"student {plan.config.pair.student.name}"
-            images = self.networks.dreamt(teacher)
-            group = Group(config=plan.config, teacher=teacher, images=images)
-            results = self.networks.train(title, group, members, logged, self._pruning())
-        costs = next(iter(baselines.values())).meta["costs"]  # the same network's
+            group = Group(
+                config=plan.config, teacher=teacher, images=self.networks.dreamt(teacher)
+            )
+            results = self.networks.train(title, group, members, logged, self._pruning(jobs))
+        costs = self.networks.student_costs(found)
         return {
-            job.folder: self._conclude(job, results, runs[job.folder], teacher, baselines, costs)
-            for job in plan.jobs
+            job.folder: self._conclude(
+                job, results, runs[job.folder], teacher, compared[job.folder], costs
+            )
+            for job in jobs
         }
 
-    def _pruning(self) -> Pruning | None:
+    def _stored_students(
+        self,
+        jobs: Sequence[Job],
+        found: Mapping[str, Found],
+        runs: Mapping[Path, Mapping[int | None, str]],
+    ) -> dict[str, Trained]:
+        """Students without a teacher are trained, and found, as baselines are."""
+        results = {}
+        for job in jobs:
+            for seed in job.seeds:
+                key = self.networks.baseline_key(job, seed)
+                if key not in found:
+                    reason = str(self.networks.broken[key])
+                    name = job.member(seed)
+                    results[name] = Trained(name=name, seed=seed, status="failed", reason=reason)
+                    continue
+                results[job.member(seed)] = stored.replay(found[key])
+                history = found[key].meta.history
+                self.logger.tracker.log_history(runs[job.folder][seed], history)
+        return results
+
+    def _pruning(self, jobs: Sequence[Job]) -> Pruning | None:
         config = self.plan.config
         wanted = config.pruner.name != "none" and config.study is not None
         if self.create_pruning is None or not wanted or config.trial is None:
             return None
         metric = f"{self.plan.dataset.evaluation.prefix}_{config.objectives[0]}"
-        return self.create_pruning(self.plan.jobs, metric)
+        return self.create_pruning(jobs, metric)
 
     def _conclude(
         self,
         job: Job,
-        results: dict[str, Trained],
+        results: Mapping[str, Trained],
         runs: dict[int | None, str],
         teacher: Found | None,
-        baselines: dict[str, Found],
-        costs: dict[str, float],
+        baselines: Sequence[NetworkRecord],
+        costs: Mapping[str, float],
     ) -> Outcome:
+        """Measure a job's students, and write its record and their weights."""
+        dataset = self.plan.dataset
+        if teacher is not None:
+            costs = {**costs, **compression(teacher.meta.costs, costs)}
         students = []
-        prefix = self.plan.dataset.evaluation.prefix
         for seed in job.seeds:
-            baseline = baselines.get(self.networks.baseline_key(job, seed))
-            if job.is_baseline:
-                assert baseline is not None
-                trained, metrics = teachers.replay(baseline), baseline.metrics
-                self.logger.tracker.log_history(runs[seed], trained.history)
-            else:
-                trained = results[job.member(seed)]
-                metrics = teachers.student_metrics(trained, self.plan.dataset, teacher, baseline)
-            metrics = {**metrics, **trained.counts, **self._test_metrics(trained, baseline)}
+            trained = results[job.member(seed)]
+            metrics = {
+                **stored.student_metrics(trained, dataset, teacher, baselines),
+                **trained.counts,
+                **self._student_on_test(job, trained, baselines),
+            }
             students.append(
                 Student(
                     trained=trained,
-                    metrics=teachers.with_efficiency(metrics, costs, prefix),
-                    per_class=teachers.per_class(trained.logits, self.plan.dataset),
+                    metrics=stored.with_efficiency(metrics, costs, dataset.evaluation.prefix),
+                    per_class=stored.per_class(trained.logits, dataset),
                     run_id=runs[seed],
-                    baseline=baseline,
                 )
             )
-            teachers.save_student(job.folder, trained, self.plan.dataset)
+            stored.save_student(job.folder, trained, dataset)
         record = make_record(
             job,
             students,
-            split=self.plan.dataset.evaluation.name,
-            teacher=teacher,
-            costs=costs if teacher is None else costs | compression(teacher.meta["costs"], costs),
+            split=self.split,
+            images=self.images,
+            teacher=None if teacher is None else network_record(teacher),
+            baselines=baselines,
+            costs=costs,
             run_id=runs[None],
         )
-        write_json(job.folder / RECORD, record)
+        write_record(job.folder, record)
         self.logger.finish_job(job, record, runs)
-        if record["state"] == "failed":
-            return Outcome(record=record, error=TrainingError(record["reason"]))
+        if record.state == FAILED:
+            return Outcome(record=record, error=TrainingError(record.reason))
         return Outcome(record=record)
 
-    def _test_metrics(self, trained: Trained, baseline: Found | None) -> dict[str, float]:
-        """Where test is to be opened: the student's metrics there, and its gain in points."""
-        config, dataset = self.plan.config, self.plan.dataset
-        if not config.evaluate.test or dataset.evaluation.name == "test" or not trained.state:
+    def _baselines_on_test(self, found: Mapping[str, Found]) -> dict[str, dict[str, float]]:
+        """Where test is to be opened, the metrics of each baseline there, by key."""
+        if not self._opens_test:
             return {}
+        on_test = {}
+        for key, one in found.items():
+            trained = stored.replay(one)
+            folders = {
+                job.folder
+                for job in self.plan.jobs
+                for seed in job.baseline_seeds
+                if self.networks.baseline_key(job, seed) == key
+            }
+            metrics, right = self._on_test(trained.state)
+            for folder in folders:
+                stored.save_correct(folder, f"test-baseline-seed{trained.seed}", right)
+            on_test[key] = metrics
+        return on_test
 
-        def measure(state: dict[str, Tensor]) -> dict[str, float]:
-            with torch.random.fork_rng(devices=[]):
-                model = build_student(Group(config=config), dataset)
-            return teachers.open_test(model, state, dataset, config, self.plan.hardware)
-
-        metrics = measure(trained.state)
-        if baseline is not None:
-            theirs = measure(teachers.replay(baseline).state)
-            metrics["test_baseline_accuracy"] = theirs["test_accuracy"]
-            metrics["test_delta_vs_baseline"] = metrics["test_accuracy"] - theirs["test_accuracy"]
+    def _student_on_test(
+        self, job: Job, trained: Trained, baselines: Sequence[NetworkRecord]
+    ) -> dict[str, float]:
+        """Where test is to be opened: the student's metrics there, and its gain in points."""
+        if not self._opens_test or not trained.state:
+            return {}
+        metrics, right = self._on_test(trained.state)
+        stored.save_correct(job.folder, f"test-seed{trained.seed}", right)
+        alone = stored.mean_metric(baselines, "test_accuracy")
+        if alone is not None:
+            metrics["test_delta_vs_baseline"] = metrics["test_accuracy"] - alone
         return metrics
+
+    @property
+    def _opens_test(self) -> bool:
+        return self.plan.config.evaluate.test and self.split != "test"
+
+    def _on_test(self, state: dict[str, Tensor]) -> tuple[dict[str, float], Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            model = build_student(Group(config=self.plan.config), self.plan.dataset)
+        plan = self.plan
+        return stored.open_test(model, state, plan.dataset, plan.config, plan.hardware)

@@ -9,13 +9,14 @@ import logging
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import OmegaConf
 
 from kdsweep.config import Config
+from kdsweep.config.secrets import without_passwords
 from kdsweep.data.device import DeviceDataset
-from kdsweep.results.record import RECORD
+from kdsweep.results.record import RECORD, Record
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
 from kdsweep.terminal.progress import Progress
@@ -106,35 +107,34 @@ class RunLogger:
         """Log a network that was found, once in each study, with its curve of old."""
         if found.key in self.logged:
             return
-        run = self.open_network(found.kind, found.key, config, dataset, int(found.meta["seed"]))
+        run = self.open_network(found.kind, found.key, config, dataset, found.meta.seed)
         self.tracker.set_tags(run, {"kdsweep.found": "true"})
-        self.tracker.log_history(run, found.meta["history"])
+        self.tracker.log_history(run, found.meta.history)
         self.finish_network(run, found)
 
     def finish_network(self, run: str, found: Found) -> None:
         """Close the run of a teacher or baseline with what was measured of it."""
-        last = len(found.meta["history"])
-        self.tracker.log_metrics(run, {**found.metrics, **found.meta["costs"]}, step=last)
+        last = len(found.meta.history)
+        self.tracker.log_metrics(run, {**found.metrics, **found.meta.costs}, step=last)
         self.tracker.log_file(run, found.weights, "checkpoint")
         self.close(run, "finished")
 
-    def finish_job(self, job: Job, record: dict[str, Any], runs: Mapping[int | None, str]) -> None:
+    def finish_job(self, job: Job, record: Record, runs: Mapping[int | None, str]) -> None:
         """Close a job's runs with its metrics, files and state."""
         for seed in job.seeds:
-            kept = record["seeds"][str(seed)]
-            last = len(kept["history"])  # the step of the last epoch: MLflow shows the latest
-            self.tracker.log_metrics(runs[seed], {**kept["metrics"], **record["costs"]}, step=last)
+            kept = record.seeds[seed]
+            last = len(kept.history)  # the step of the last epoch: MLflow shows the latest
+            self.tracker.log_metrics(runs[seed], {**kept.metrics, **record.costs}, step=last)
             for path in sorted(job.folder.glob(f"*seed{seed}.*")):
                 self.tracker.log_file(runs[seed], path, "checkpoint")
         trial = runs[None]
         self.tracker.log_file(trial, job.folder / RECORD)
-        if len(job.seeds) > 1 and record["values"]:
-            self.tracker.log_metrics(trial, {**mean_metrics(record), **record["costs"]})
+        if len(job.seeds) > 1 and record.values:
+            self.tracker.log_metrics(trial, {**mean_metrics(record), **record.costs})
         for seed in job.seeds:
-            kept = record["seeds"][str(seed)]
-            self.close(runs[seed], _STATES[kept["status"]], kept["reason"])
+            self.close(runs[seed], _STATES[record.seeds[seed].status], record.seeds[seed].reason)
         if trial in self.open:
-            self.close(trial, _STATES[record["state"]], record["reason"])
+            self.close(trial, _STATES[record.state], record.reason)
 
     def close(self, run: str, status: Status, reason: str | None = None) -> None:
         """Close one run."""
@@ -226,7 +226,7 @@ class RunObserver:
 
 def as_yaml(config: Config) -> str:
     """The configuration as OmegaConf writes it, part by part: most are those of the last trial."""
-    parts = dataclasses.asdict(config)
+    parts = without_passwords(dataclasses.asdict(config))
     return "".join(_part_as_yaml(key, json.dumps(value)) for key, value in parts.items())
 
 
@@ -237,7 +237,7 @@ def _part_as_yaml(key: str, value: str) -> str:
 
 def _params(config: Config) -> dict[str, object]:
     """The configuration without what only says where things go."""
-    plain = dataclasses.asdict(config)
+    plain = without_passwords(dataclasses.asdict(config))
     for key in ("root", "study", "trial", "tracking"):
         del plain[key]
     return plain
@@ -253,13 +253,13 @@ _STATES: dict[str, Status] = {
 }
 
 
-def mean_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+def mean_metrics(record: Record) -> dict[str, float]:
     """The mean of each metric over a job's seeds, and the objective's standard deviation."""
-    seeds = [seed["metrics"] for seed in record["seeds"].values()]
+    seeds = [seed.metrics for seed in record.seeds.values()]
     means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
     spreads = {
         f"{name}_sd": statistics.stdev(m[name] for m in seeds)
-        for name in record["objectives"]
+        for name in record.objectives
         if name in seeds[0]
     }
     return {**means, **spreads, "seeds": float(len(seeds))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,19 @@ from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.losses.base import Loss
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
-from kdsweep.run.job import Job, group_jobs
+from kdsweep.run.grouping import group_jobs, group_key
+from kdsweep.run.job import Job
 from kdsweep.run.population import Group, build_student, idle_numbers, losses_of
 from kdsweep.teachers import chain
+from kdsweep.train.dropout import refuse_other_randomness
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Jobs that train as one population, checked and ready."""
 
-    jobs: list[Job]
+    jobs: Sequence[Job]
+    key: str  # of the group
     hardware: Hardware
     dataset: DeviceDataset
     needs_teacher: bool
@@ -50,6 +54,8 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         with torch.random.fork_rng(devices=[]):
             student = build_student(Group(config=config), dataset)
             teacher = build_student(Group(config=config, student="teacher"), dataset)
+        name = f"pair.student.name={config.pair.student.name}"
+        refuse_other_randomness(student, config.data.image_size, given=name)
         needs_teacher, idle = False, frozenset[str]()
         for job in group:
             losses = losses_of(Group(config=job.config), student, teacher)
@@ -67,6 +73,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         plans.append(
             Plan(
                 jobs=group,
+                key=group_key(config),
                 hardware=hardware,
                 dataset=dataset,
                 needs_teacher=needs_teacher,
@@ -74,6 +81,15 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
             )
         )
     return plans
+
+
+def select(plans: Sequence[Plan], jobs: Sequence[Job]) -> list[Plan]:
+    """The plans of some jobs that were checked before, without checking them again."""
+    by_key: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_key.setdefault(group_key(job.config), []).append(job)
+    known = {plan.key: plan for plan in plans}
+    return [dataclasses.replace(known[key], jobs=part) for key, part in by_key.items()]
 
 
 def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:

@@ -17,7 +17,7 @@ from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
 from kdsweep.errors import UserError
-from kdsweep.hardware.choose import Hardware, choose_hardware
+from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.losses import Loss, create_losses, hyperparameters
 from kdsweep.losses.ensemble import refuse_features
 from kdsweep.models import ImageClassifier, create_model
@@ -58,6 +58,7 @@ def train_group(
     """
     config = group.config
     hardware = choose_hardware(config.train)
+    configure(hardware)
     dataset = load_device_dataset(config, hardware)
     if group.images is not None:
         dataset = dreams.instead_of_real(dataset, group.images, config.data, hardware)
@@ -251,9 +252,8 @@ def _outputs_of(
     small = LogitBank.size_bytes(images, views.count, dataset.classes) <= BANK_LIMIT
     if not (config.train.bank and views.discrete and small):
         return LiveTeacher(teacher, hardware, taps)
-    precision = "bf16" if hardware.bf16 else str(hardware.dtype).removeprefix("torch.")
     weights = file_hash(found.weights)[:16]
-    name = f"{weights}-{dataset.digest}-{hardware.device.type}-{precision}"
+    name = f"{weights}-{dataset.digest}-{hardware.device.type}-{hardware.precision}"
     return LogitBank(
         teacher,
         folder=Path(config.root) / "store" / "bank" / name,

@@ -1,18 +1,18 @@
-"""What is kept of a job when it ends: one JSON record, the source of every table and verdict."""
+"""The record of a job, made of what its training gave."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from kdsweep.errors import UserError
+from kdsweep.results.record import COMPLETE, FAILED, PRUNED, NetworkRecord, Record, SeedRecord
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
 
-COMPLETE, FAILED, PRUNED = "complete", "failed", "pruned"
+_MEASURED = ("accuracy", "top5_accuracy", "nll", "ece", "agreement", "fidelity_kl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,6 @@ class Student:
     metrics: Mapping[str, float]
     per_class: Mapping[str, float]  # percent right of each class's evaluation images
     run_id: str | None
-    baseline: Found | None
 
 
 def make_record(
@@ -31,13 +30,15 @@ def make_record(
     students: Sequence[Student],
     *,
     split: str,
-    teacher: Found | None,
+    images: int,
+    teacher: NetworkRecord | None,
+    baselines: Sequence[NetworkRecord],
     costs: Mapping[str, float],
     run_id: str | None,
-) -> dict[str, Any]:
+) -> Record:
     """The record of a job whose seeds have all been trained, or have failed.
 
-    A value is the mean over seeds, on the evaluation images. A job with a seed that failed has
+    A value is the mean over seeds, on the images of ``split``. A job with a seed that failed has
     failed: the mean of the survivors is not the mean.
     """
     prefix = "val" if split == "validation" else split
@@ -48,31 +49,88 @@ def make_record(
         first = broken[0].trained
         state = PRUNED if first.status == "dropped" else FAILED
         reason = f"seed {first.seed}: {first.reason}"
-    values = [] if broken else [_mean(name, students, costs, prefix) for name in names]
-    return {
-        "study": job.config.study,
-        "trial": job.config.trial,
-        "overrides": list(job.overrides),
-        "state": state,
-        "reason": reason,
-        "objectives": names,
-        "values": values,
-        "split": split,
-        "run_id": run_id,
-        "seconds": sum(s.trained.seconds for s in students),
-        "costs": dict(costs),
-        "config": dataclasses.asdict(job.config),
-        "seeds": {str(s.trained.seed): _seed(s) for s in students},
-        "teacher": None if teacher is None else _network(teacher),
-    }
+    return Record(
+        study=job.config.study,
+        trial=job.config.trial,
+        round=job.config.round,
+        overrides=job.overrides,
+        state=state,
+        reason=reason,
+        objectives=tuple(names),
+        values=() if broken else tuple(_mean(name, students, costs, prefix) for name in names),
+        split=split,
+        images=images,
+        run_id=run_id,
+        seconds=sum(s.trained.seconds for s in students),
+        costs=dict(costs),
+        config=dataclasses.asdict(job.config),
+        seeds={s.trained.seed: _seed(s) for s in students},
+        baselines=tuple(baselines),
+        teacher=teacher,
+    )
+
+
+def failed_record(
+    job: Job,
+    error: Exception,
+    *,
+    split: str,
+    images: int,
+    baselines: Sequence[NetworkRecord] = (),
+) -> Record:
+    """The record of a job of which no seed could be trained, and which would fail again."""
+    reason = str(error)
+    nothing = SeedRecord(
+        status="failed", reason=reason, seconds=0.0, run_id=None, metrics={}, per_class={},
+        history=(),
+    )  # fmt: skip
+    return Record(
+        study=job.config.study,
+        trial=job.config.trial,
+        round=job.config.round,
+        overrides=job.overrides,
+        state=FAILED,
+        reason=reason,
+        objectives=tuple(
+            metric_name(name, "val" if split == "validation" else split)
+            for name in job.config.objectives
+        ),
+        values=(),
+        split=split,
+        images=images,
+        run_id=None,
+        seconds=0.0,
+        costs={},
+        config=dataclasses.asdict(job.config),
+        seeds=dict.fromkeys(job.seeds, nothing),
+        baselines=tuple(baselines),
+        teacher=None,
+    )
 
 
 def metric_name(objective: str, prefix: str) -> str:
     """An objective as it is logged: accuracy is val_accuracy or test_accuracy."""
-    measured = ("accuracy", "top5_accuracy", "nll", "ece", "agreement", "fidelity_kl")
-    if objective in measured:
+    if objective in _MEASURED:
         return f"{prefix}_{objective}"
     return "latency_ms_p50" if objective == "latency_ms" else objective
+
+
+def network_record(found: Found, more: Mapping[str, float] | None = None) -> NetworkRecord:
+    """A stored network with its metrics, and those of test where it was opened."""
+    return NetworkRecord(
+        key=found.key,
+        name=found.meta.name,
+        seed=found.meta.seed,
+        metrics={**found.metrics, **(more or {})},
+        per_class=found.meta.per_class,
+        costs=found.meta.costs,
+        history=tuple(found.meta.history),
+    )
+
+
+def missing_network(key: str, name: str, seed: int) -> NetworkRecord:
+    """A baseline that could not be trained: a seed without a score."""
+    return NetworkRecord(key=key, name=name, seed=seed, metrics={}, per_class={}, costs={})
 
 
 def _mean(
@@ -89,26 +147,14 @@ def _mean(
         ) from error
 
 
-def _seed(student: Student) -> dict[str, Any]:
+def _seed(student: Student) -> SeedRecord:
     trained = student.trained
-    return {
-        "status": trained.status,
-        "reason": trained.reason,
-        "seconds": trained.seconds,
-        "run_id": student.run_id,
-        "metrics": dict(student.metrics),
-        "per_class": dict(student.per_class),
-        "history": trained.history,
-        "baseline": None if student.baseline is None else _network(student.baseline),
-    }
-
-
-def _network(found: Found) -> dict[str, Any]:
-    return {
-        "key": found.key,
-        "name": found.meta["name"],
-        "seed": found.meta["seed"],
-        "metrics": found.metrics,
-        "per_class": found.meta["per_class"],
-        "costs": found.meta["costs"],
-    }
+    return SeedRecord(
+        status=trained.status,
+        reason=trained.reason,
+        seconds=trained.seconds,
+        run_id=student.run_id,
+        metrics=dict(student.metrics),
+        per_class=dict(student.per_class),
+        history=tuple(trained.history),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ import torch
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
-from kdsweep.run.job import Job, numbers
+from kdsweep.run.grouping import numbers
+from kdsweep.run.job import Job
 from kdsweep.run.logger import Pruning, RunLogger, RunObserver
 from kdsweep.run.plan import Plan
 from kdsweep.run.population import Group, build_student, load_teacher, train_group
@@ -85,7 +87,7 @@ class Networks:
     def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
         plan = self.plan
-        wanted = {self.baseline_key(job, s): (job, s) for job in plan.jobs for s in job.seeds}
+        wanted = {self.baseline_key(job, s): (job, s) for job in plan.jobs for s in _alone(job)}
         found: dict[str, Found] = {}
         with contextlib.ExitStack() as locks:
             for key in sorted(wanted):  # one order for all processes: no deadlock
@@ -200,11 +202,17 @@ class Networks:
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""
-        if not config.times_networks or "latency_ms_p50" in found.meta["costs"]:
+        if not config.times_networks or "latency_ms_p50" in found.meta.costs:
             return found
-        return dataclasses.replace(
-            found, meta={**found.meta, "costs": self._costs(found.kind, config)}
-        )
+        meta = dataclasses.replace(found.meta, costs=self._costs(found.kind, config))
+        return dataclasses.replace(found, meta=meta)
+
+    def student_costs(self, baselines: Mapping[str, Found]) -> dict[str, float]:
+        """Costs of the students, which are those of their baselines where there is one."""
+        for found in baselines.values():
+            costs: dict[str, float] = found.meta.costs
+            return costs
+        return self._costs("baseline", self.plan.config)
 
     def _costs(self, kind: str, config: Config) -> dict[str, float]:
         """Parameters, size, FLOPs and, where asked for, latency of a network of this kind."""
@@ -215,12 +223,16 @@ class Networks:
         return teachers.costs_of(model, plan.dataset, config, plan.hardware)
 
 
+def _alone(job: Job) -> list[int]:
+    """The seeds with which a job's student is trained without a teacher."""
+    return [*job.baseline_seeds, *(job.seeds if job.is_baseline else ())]
+
+
 def _baseline_config(config: Config) -> Config:
     """The same training without a teacher."""
     return dataclasses.replace(config, distill=DistillConfig(temperature=1.0, alpha=0.0))
 
 
 def _describe(found: Found) -> str:
-    prefix = "val" if found.meta["split"] == "validation" else found.meta["split"]
-    accuracy = found.metrics[f"{prefix}_accuracy"]
-    return f"{found.meta['name']} found ({prefix}_accuracy {accuracy:.2f} %)"
+    meta = found.meta
+    return f"{meta.name} found ({meta.prefix}_accuracy {meta.accuracy:.2f} %)"

@@ -1,4 +1,4 @@
-"""Hydra's callback: checks a single experiment, and ends a sweep with its report.
+"""Hydra's callback: reports on what another sweeper than kdsweep's has trained.
 
 Hydra imports this module at every start, so nothing heavy is imported before it is needed.
 """
@@ -11,47 +11,40 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
+from kdsweep.errors import Refusal
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Samplers whose choices do not depend on scores: their cells make a map.
-NOT_ADAPTIVE = ("GridSampler", "RandomSampler", "QMCSampler")
+OWN = "kdsweep.sweep.sweeper.KdsweepSweeper"  # reports by itself
 
 
 class ReportCallback(Callback):
-    """Checks a single experiment before it leaves a trace; ends a sweep with its report."""
+    """Ends the sweep of another sweeper with its report; makes the folders that it needs."""
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse what can't be had before Hydra makes the output folder."""
-        from kdsweep.errors import Refusal
-        from kdsweep.sweep.compose import without_hydra
-        from kdsweep.sweep.launcher import check, refuse_chdir
-
-        try:
-            refuse_chdir(config)
-            check([without_hydra(config)])
-        except Exception as error:
-            raise Refusal(error) from None
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See to it that the study's database can be made."""
+        if config.hydra.sweeper._target_ != OWN and config.storage.startswith("sqlite:///"):
+            Path(config.storage.removeprefix("sqlite:///")).parent.mkdir(
+                parents=True, exist_ok=True
+            )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Report on the study's folder, whichever sweeper and launcher filled it."""
-        from kdsweep.config.typed import typed
-        from kdsweep.errors import Refusal
-        from kdsweep.sweep.reporting import give_up, opened, report_study
-
-        error = sys.exc_info()[1]
-        if error is not None and not opened():
+        """Report on the study's folder."""
+        if config.hydra.sweeper._target_ == OWN or sys.exc_info()[1] is not None:
             return
+        from kdsweep.config.typed import typed
+        from kdsweep.run.session import Session
+        from kdsweep.sweep.compose import without_hydra
+        from kdsweep.sweep.reporting import report_study
+
         folder = Path(config.hydra.sweep.dir)
         sampler = config.hydra.sweeper.get("sampler") or {}
-        adaptive = bool(sampler) and not sampler["_target_"].endswith(NOT_ADAPTIVE)
-        plain = config.copy()
-        plain._set_flag("struct", False)
-        plain.pop("hydra")
-        if error is not None:
-            give_up(typed(plain), folder, error)
-            return
+        harmless = ("GridSampler", "RandomSampler", "QMCSampler")
+        adaptive = bool(sampler) and not sampler["_target_"].endswith(harmless)
         try:
-            report_study(typed(plain), folder, adaptive=adaptive)
+            made = typed(without_hydra(config))
+            with Session(made) as session:
+                report_study(session, made, folder, folder.name, adaptive=adaptive)
         except Exception as problem:  # Hydra would only warn of it
             raise Refusal(problem) from None

@@ -8,6 +8,7 @@ unpickled, which takes a tenth of ``copy.deepcopy``'s time.
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
+
+    from kdsweep.run.job import Job
 
 
 class Composer:
@@ -35,50 +38,46 @@ class Composer:
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.groups = set(config.hydra.runtime.choices)
         self.parses: dict[str, Override] = {}
-        self.bases: dict[tuple[str, ...], bytes] = {}  # pickled
-        self.plain_bases: dict[tuple[str, ...], bytes] = {}
+        self.bases: dict[tuple[str, ...], tuple[bytes, bytes]] = {}  # pickled: own part, Hydra's
 
-    def job(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """A job's whole configuration, with Hydra's part.
-
-        Raises:
-            HydraException: an override can't be applied.
-        """
-        config = self._composed(overrides, self.bases)
-        with open_dict(config):
-            number = number if config.trial is None else config.trial
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-            config.hydra.overrides.task = list(overrides)
+    def job(self, job: Job) -> DictConfig:
+        """A job's whole configuration, with Hydra's part: what was typed and planned, as it is."""
+        hydra = pickle.loads(self._base(self._rest(job.overrides))[1])
+        config = OmegaConf.create({**dataclasses.asdict(job.config), "hydra": hydra})
+        number = 0 if job.config.trial is None else job.config.trial
+        config.hydra.job.id = str(number)
+        config.hydra.job.num = number
+        config.hydra.overrides.task = list(job.overrides)
+        OmegaConf.set_struct(config, True)
         return config
 
-    def plain(self, overrides: Sequence[str]) -> DictConfig:
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
         """A job's configuration without Hydra's part, which is most of it to copy.
 
         Raises:
             HydraException: an override can't be applied.
         """
-        return self._composed(overrides, self.plain_bases)
-
-    def _composed(
-        self, overrides: Sequence[str], bases: dict[tuple[str, ...], bytes]
-    ) -> DictConfig:
         parsed = [self._parsed(override) for override in overrides]
-        rest = tuple(str(o.input_line) for o in parsed if not self._is_plain(o))
         try:
-            if rest not in self.bases:
-                whole = self.loader.load_sweep_config(self.config, list(rest))
-                self.bases[rest] = pickle.dumps(whole)
-                self.plain_bases[rest] = pickle.dumps(without_hydra(whole))
-            config: DictConfig = pickle.loads(bases[rest])
+            config: DictConfig = pickle.loads(self._base(self._rest(overrides))[0])
             for override in parsed:
                 if self._is_plain(override):
                     OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException:  # let Hydra say what is wrong
-            config = self.loader.load_sweep_config(self.config, list(overrides))
-            if bases is self.plain_bases:
-                config = without_hydra(config)
+            config = without_hydra(self.loader.load_sweep_config(self.config, list(overrides)))
         return config
+
+    def _base(self, rest: tuple[str, ...]) -> tuple[bytes, bytes]:
+        """What jobs with these overrides share."""
+        if rest not in self.bases:
+            whole = self.loader.load_sweep_config(self.config, list(rest))
+            self.bases[rest] = pickle.dumps(without_hydra(whole)), pickle.dumps(whole.hydra)
+        return self.bases[rest]
+
+    def _rest(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        """Those of the overrides that choose groups or change Hydra's own part."""
+        parsed = [self._parsed(override) for override in overrides]
+        return tuple(str(o.input_line) for o in parsed if not self._is_plain(o))
 
     def _parsed(self, override: str) -> Override:
         """Most overrides of a job are those of another one too."""

@@ -1,32 +1,29 @@
-"""The launcher that trains a batch of jobs together, each in a Hydra job of its own.
+"""The launcher that trains a batch of jobs together: opens all, trains once, closes all.
 
-Hydra's ``run_job`` runs one job from start to end, so the jobs are nested: the task of each
-starts the next, the innermost trains them all, and on the way back each returns, or raises, what
-became of it. So every job has its folder, ``.hydra/``, log, callbacks and JobReturn.
+Hydra imports this module at every start, so nothing heavy is imported before ``launch``.
 """
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 
 from kdsweep.errors import UserError
-from kdsweep.sweep.compose import Composer
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from kdsweep.run.job import Job, Outcome
+    from kdsweep.run.batch import CreatePruning
+    from kdsweep.run.job import Job
     from kdsweep.run.plan import Plan
-
-log = logging.getLogger(__name__)
-NESTED = 100  # jobs in one nest: each costs the interpreter's stack about five frames
+    from kdsweep.run.session import Session
+    from kdsweep.sweep.compose import Composer
 
 
 class FusedLauncher(Launcher):
@@ -35,44 +32,69 @@ class FusedLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what ``launch`` needs; the task is kdsweep's own."""
+        """Keep what ``launch`` needs; the task is only shown to callbacks."""
         self.hydra_context = hydra_context
+        self.task_function = task_function
         self.config = config
-        self.composer: Composer | None = None
-        self.checked = False  # the sweeper has checked every job of the sweep
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs; one JobReturn for each, in order.
+        """Run jobs of another sweeper; one JobReturn for each, in order.
 
         Raises:
             UserError: a job can't be run as it was asked for; nothing was started.
         """
-        setup_globals()
-        self._log_to_console()
-        if self.composer is None:
-            self.composer = Composer(self.hydra_context, self.config)
-        if not self.checked:
-            check([self.composer.plain(overrides) for overrides in job_overrides])
-        configs = [
-            self.composer.job(overrides, initial_job_idx + i)
-            for i, overrides in enumerate(job_overrides)
-        ]
-        for config in configs:
-            refuse_chdir(config)
-        returns: list[JobReturn] = []
-        for start in range(0, len(configs), NESTED):
-            returns.extend(self._launch_nested(configs[start : start + NESTED]))
-        self._log_to_console()
-        return returns
+        from kdsweep.config.typed import typed
+        from kdsweep.run.job import Job
+        from kdsweep.run.plan import plan
+        from kdsweep.run.session import Session
+        from kdsweep.sweep.compose import Composer
 
-    def _launch_nested(self, configs: list[DictConfig]) -> list[JobReturn]:
-        nest = _Nest(self.hydra_context, configs)
-        nest.enter(0)
-        if nest.refused is not None:
-            raise nest.refused
-        return nest.returns()
+        composer = Composer(self.hydra_context, self.config)
+        folder = Path(self.config.hydra.sweep.dir)
+        jobs = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            made = typed(composer.compose(overrides))
+            config = dataclasses.replace(made, study=made.study or folder.name, trial=number)
+            jobs.append(
+                Job(config=config, folder=folder / str(number), overrides=tuple(overrides))
+            )
+        plans = plan(jobs)
+        with Session(jobs[0].config) as session:
+            return self.train(session, composer, jobs, plans)
+
+    def train(
+        self,
+        session: Session,
+        composer: Composer,
+        jobs: Sequence[Job],
+        plans: Sequence[Plan],
+        create_pruning: CreatePruning | None = None,
+    ) -> list[JobReturn]:
+        """Open jobs that were planned, train them together, close them.
+
+        Raises:
+            UserError: a job can't be run as it was asked for.
+        """
+        from kdsweep.run.batch import run_plans
+        from kdsweep.sweep.hydra_job import HydraJob, logged
+
+        setup_globals()
+        opened = [HydraJob(job, composer.job(job), self.hydra_context) for job in jobs]
+        for one in opened:
+            refuse_chdir(one.config)
+            one.open(self.task_function)
+        try:
+            with logged(opened):
+                outcomes = run_plans(session, plans, create_pruning=create_pruning)
+        except BaseException as error:
+            for one in opened:
+                one.close(error)
+            raise
+        finally:
+            self._log_to_console()
+        return [one.close(outcomes[one.job.folder]) for one in opened]
 
     def _log_to_console(self) -> None:
         configure_log(
@@ -82,69 +104,9 @@ class FusedLauncher(Launcher):
         )
 
 
-class _Nest:
-    def __init__(self, context: HydraContext, configs: list[DictConfig]) -> None:
-        self.context = context
-        self.configs = configs
-        self.jobs: list[Job] = []
-        self.outcomes: list[Outcome] = []
-        self.finished: dict[int, JobReturn] = {}
-        self.refused: UserError | None = None
-
-    def enter(self, i: int) -> None:
-        self.finished[i] = run_job(
-            hydra_context=self.context,
-            task_function=lambda config: self._task(i, config),
-            config=self.configs[i],
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-
-    def _task(self, i: int, config: DictConfig) -> float | list[float]:
-        from hydra.core.hydra_config import HydraConfig
-
-        from kdsweep.run.batch import run_jobs
-        from kdsweep.run.job import make_job
-        from kdsweep.sweep.pruning import Pruning
-
-        self.jobs.append(make_job(config, HydraConfig.get()))
-        if i + 1 < len(self.configs):
-            self.enter(i + 1)
-            configure_log(self.configs[i].hydra.job_logging, self.configs[i].hydra.verbose)
-            inner = self.finished[i + 1]
-            if not self.outcomes:  # the innermost could not run them: all fail alike
-                raise inner._return_value
-        else:
-            try:
-                self.outcomes = run_jobs(self.jobs, create_pruning=Pruning)
-            except UserError as error:
-                self.refused = error
-                raise
-        outcome = self.outcomes[i]
-        logging.getLogger(f"{__name__}.job").debug("%s", outcome.record.get("state"))
-        return outcome.value
-
-    def returns(self) -> list[JobReturn]:
-        return [self.finished[i] for i in range(len(self.configs))]
-
-
 def refuse_chdir(config: DictConfig) -> None:
     """Jobs that train together can't each have a working folder of their own."""
     if config.hydra.job.chdir:
         raise UserError(
             "hydra.job.chdir=true: allowed is false; every job has its output folder anyway"
         )
-
-
-def check(configs: Sequence[DictConfig]) -> list[Plan]:
-    """Check jobs, given without Hydra's part, before any of them leaves a trace.
-
-    Raises:
-        UserError: the first thing that can't be had as it was asked for.
-    """
-    from kdsweep.config.typed import typed
-    from kdsweep.run.job import Job
-    from kdsweep.run.plan import plan
-
-    jobs = [Job(config=typed(config), folder=Path(str(i))) for i, config in enumerate(configs)]
-    return plan(jobs)

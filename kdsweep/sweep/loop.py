@@ -1,39 +1,45 @@
-"""The sweep: which cells, in which study, in which batches, and what is told of them."""
+"""The sweep: which trials are missing, in which batches they are trained, when it ends."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
-from hydra.core.utils import JobReturn
-from hydra.utils import instantiate
-from omegaconf import OmegaConf, open_dict, read_write
-from optuna.trial import Trial, TrialState
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.trial import TrialState
 
-from kdsweep.config.typed import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
-from kdsweep.sweep import study as studies
-from kdsweep.sweep.compose import Composer
+from kdsweep.hardware.choose import batch_of_cells, usable_cores
+from kdsweep.results.cells import DRAWN
+from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
+from kdsweep.run.plan import select
+from kdsweep.run.records import failed_record
+from kdsweep.run.session import Session
+from kdsweep.sweep.batch import launch
+from kdsweep.sweep.binding import adopt, adopt_axes
+from kdsweep.sweep.cells import Cells
 from kdsweep.sweep.concluding import conclude
-from kdsweep.sweep.launcher import FusedLauncher, check, refuse_chdir
-from kdsweep.sweep.opening import adopt, adopt_axes, exclusive, open_study, study_name
-from kdsweep.sweep.pruning import create_pruner
-from kdsweep.sweep.space import Space, allows
-from kdsweep.sweep.telling import SETTLED, read_record, tell, tell_record
+from kdsweep.sweep.launcher import refuse_chdir
+from kdsweep.sweep.lease import EXPIRED, RENEWED, Lease
+from kdsweep.sweep.opening import exclusive, open_storage, open_study, study_name
+from kdsweep.sweep.options import SweeperOptions
+from kdsweep.sweep.pruning import create_pruner, create_pruning
+from kdsweep.sweep.reporting import give_up, report_study
+from kdsweep.sweep.rounds import Rounds
+from kdsweep.sweep.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
+from kdsweep.sweep.space import Space
+from kdsweep.sweep.study import Claim, SweepStudy, Unit
 
 if TYPE_CHECKING:
+    from kdsweep.run.job import Job
     from kdsweep.sweep.sweeper import KdsweepSweeper
 
 log = logging.getLogger(__name__)
-BATCH_ON_CPU = 6  # cells: a kill loses no more, and larger batches gain little there
-BATCH_ON_GPU = 100
 
 
 class SweepLoop:
@@ -49,273 +55,250 @@ class SweepLoop:
         assert sweeper.hydra_context is not None
         assert sweeper.config is not None
         self.launcher = sweeper.launcher
-        self.context = sweeper.hydra_context
         self.config = sweeper.config
-        self.options = sweeper.options
-        self.space = Space(dict(self.options.get("params") or {}), arguments)
-        self.sampler = _instantiate(self.options["sampler"])
-        self.grid = (
-            isinstance(self.sampler, functools.partial)
-            and self.sampler.func is optuna.samplers.GridSampler
-        )
-        self.failures = 0
-        self.counted = 0  # of them, those of earlier batches
-        self.unsettled = 0  # failures that another session may try again
+        self.options = SweeperOptions.from_given(sweeper.options)
+        self.space = Space(self.options.params, arguments)
+        self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
+        self.grid = is_grid(self.sampler)
+        _refuse_subdir(self.config)
+        refuse_chdir(self.config)
+        self.cells = Cells(sweeper.hydra_context, self.config, self.space)
+        self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.waited = False
 
     def run(self) -> None:
-        """Train what the study still lacks.
+        """Train what the study still lacks, and report.
 
         Raises:
             UserError: before any training, for a request that can't be met.
-            TrainingError: every trial failed, or more than ``max_failures``.
+            TrainingError: some trials failed.
         """
-        if self.options.get("custom_search_space"):
-            raise UserError(
-                "hydra.sweeper.custom_search_space: allowed is null; name the space in "
-                "hydra.sweeper.params, or take the official sweeper (hydra/sweeper=optuna)"
+        points = self.space.cells(enqueued=self.options.enqueue) if self.grid else []
+        self.cells.check(points or self.space.corners())
+        self.typed = self.cells.config
+        content = self.space.content(self.cells.first, self.config.hydra.sweeper.sampler)
+        name = study_name(
+            self.config.study or self.options.study_name, list(self.space.distributions), content
+        )
+        with read_write(self.config), open_dict(self.config):
+            self.config.study = name
+        self.folder = Path(self.config.hydra.sweep.dir)
+        storage = open_storage(self.typed.storage)
+        opened = open_study(
+            name=name,
+            storage=storage,
+            directions=self._directions(),
+            sampler=optuna.samplers.RandomSampler(),  # never draws: see SweepStudy.ask
+            pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
+        )
+        lease = Lease(storage, storage.get_study_id_from_name(name))
+        self.study = SweepStudy(opened, storage, self.space.distributions, lease)
+        with exclusive(storage, name):
+            adopt(opened, content)
+            adopt_axes(opened, self.space.distributions)
+            self.rounds = Rounds(
+                self.study, self.cells, points, self.folder, self.options.n_trials
             )
-        if "seed" in self.space.distributions:
+        with lease, Session(self.typed) as session:
+            self.session = session
+            try:
+                self._train_all(content)
+                conclude(self.study, self.folder)
+            except BaseException as error:
+                give_up(session, self.typed, name, error)
+                raise
+            report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
+        self._refuse_failures()
+
+    def _directions(self) -> Sequence[str]:
+        """One for each objective: what it asks for, or what the user set."""
+        given = self.options.directions
+        if given is not None and len(given) != len(self.typed.objectives):
             raise UserError(
-                "seed: is no axis of a sweep; seeds=3 trains every cell with three, from seed= up"
+                f"hydra.sweeper.direction={','.join(given)}: allowed is minimize or maximize, one "
+                f"for each objective ({', '.join(self.typed.objectives)})"
             )
-        for key in ("n_trials", "n_jobs"):
-            given = self.options[key]
-            if given is not None and given < 1:
-                raise UserError(f"hydra.sweeper.{key}={given}: allowed is 1 or more")
-        cells = self.space.cells() if self.grid else []
-        self._check(cells)
-        study = self._open()
-        self._recover(study)
-        self._close_dangling(study)
-        self._enqueue(study, cells)
-        self._announce(study, cells)
-        self._open_parent(study)
+        return given or self.typed.directions
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether cells were chosen by what earlier ones scored."""
+        return not self.grid and not isinstance(self.sampler, NOT_ADAPTIVE)
+
+    def _train_all(self, content: dict[str, object]) -> None:
+        with exclusive(self.study.storage, self.study.name):
+            self._recover()
+            if not self.grid:
+                self.study.enqueue(self.space.checked(self.options.enqueue), DRAWN)
+        if self.study.trials():
+            self.session.tracker.close_dangling(self.study.name)
+        self.rounds.announce()
+        fixed = content["fixed"]
+        assert isinstance(fixed, dict)
+        self.session.open_parent(
+            self.typed, self.study.name, {**fixed, "search": self.space.describe()}
+        )
         started = time.monotonic()
-        timeout = self.options["timeout"]
-        while batch := self._next_batch(study):
-            self._train(study, batch)
-            self._count_failures(len(batch))
+        while batch := self._next_batch():
+            before = len(self.failed)
+            self._train(batch)
+            self._refuse_too_many(len(self.failed) - before, len(batch))
+            timeout = self.options.timeout
             if timeout is not None and time.monotonic() - started > timeout:
                 log.info("timeout: %g s are over; the same command continues the study", timeout)
                 break
-        conclude(study, Path(self.config.hydra.sweep.dir))
 
-    def _check(self, cells: Sequence[dict[str, Any]]) -> None:
-        """Compose and check every cell, or the corners of a continuous space, before the first."""
-        points = list(cells) or self.space.corners()
-        composer = Composer(self.context, self.config)
-        if isinstance(self.launcher, FusedLauncher):
-            self.launcher.composer = composer
-            self.launcher.checked = bool(cells) and not self.options["enqueue"]
-        refuse_chdir(self.config)
-        configs = [composer.plain(self.space.overrides(point)) for point in points]
-        from kdsweep.run.plan import refuse_idle_axes
+    def _next_batch(self) -> list[Claim]:
+        """Trials to train now; none where nothing is left, or living processes train the rest."""
+        while True:
+            with exclusive(self.study.storage, self.study.name):
+                self._recover()
+                if batch := self._claim():
+                    return batch
+                if self.rounds.advance():
+                    continue
+                running = self.study.trials(TrialState.RUNNING)
+            if not running or not self._wait_for(running):
+                return []
 
-        refuse_idle_axes(check(configs))  # of the whole sweep: a batch may well share a value
-        self.typed = typed(configs[0])
-        self.content = self.space.content(configs[0], self.config.hydra.sweeper.sampler)
-
-    def _open(self) -> optuna.Study:
-        given = self.config.study or self.options["study_name"]
-        name = study_name(given, list(self.space.distributions), self.content)
-        with read_write(self.config), open_dict(self.config):
-            self.config.study = name
-        directions = self._directions()
-        study = open_study(
-            name=name,
-            storage=self.options["storage"],
-            directions=directions,
-            sampler=optuna.samplers.RandomSampler(),  # never draws: points are known, or see _draw
-            pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
-        )
-        with exclusive(study):
-            adopt(study, self.content)
-            adopt_axes(study, self.space.distributions)
-        return study
-
-    def _directions(self) -> list[str]:
-        """One for each objective: what it asks for, or what the user set."""
-        given = self.options["direction"]
-        if given is None:
-            return list(self.typed.directions)
-        directions = [given] if isinstance(given, str) else list(given)
-        allowed = {"minimize", "maximize"}
-        if len(directions) != len(self.typed.objectives) or not allowed.issuperset(directions):
-            raise UserError(
-                f"hydra.sweeper.direction={given}: allowed is minimize or maximize, one for each "
-                f"objective ({', '.join(self.typed.objectives)})"
+    def _claim(self) -> list[Claim]:
+        """Start trials, while this process holds the study."""
+        size = self.options.n_jobs or self._batch_size()
+        missing = [u for u in self.study.missing(self.rounds.units) if u not in self.failed]
+        claims = [self.study.start(unit) for unit in missing[:size]]
+        while len(claims) < size and self.rounds.wants_draws(len(self.failed)):
+            config = self.config.hydra.sweeper.sampler
+            claims.append(
+                self.study.ask(functools.partial(sampler_of, config, self.sampler), DRAWN)
             )
-        return directions
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """The sampler that draws the trial of this number.
-
-        A seeded one is seeded anew for each trial, so that neither a session that continues nor a
-        process beside this one draws the same points again. A quasi-random sequence keeps its
-        place in the study itself.
-        """
-        config = self.options["sampler"]
-        if config.get("seed") is None or "QMC" in config["_target_"]:
-            drawing: optuna.samplers.BaseSampler = self.sampler
-        else:
-            drawing = _instantiate(OmegaConf.merge(config, {"seed": config["seed"] + number}))
-        return drawing
-
-    def _recover(self, study: optuna.Study) -> int:
-        """Tell what dead processes had finished, and put back the rest; how many that are."""
-        again = 0
-        with exclusive(study):
-            for frozen in studies.lost_trials(study):
-                if not self._tell_settled(study, Trial(study, frozen._trial_id)):
-                    retries = self.options["max_retries"]
-                    again += studies.fail_lost(study, frozen, max_retries=retries)
-        if again:
-            log.info("%d trials of a dead process will be trained again", again)
-        return again
-
-    def _tell_settled(self, study: optuna.Study, trial: Trial) -> bool:
-        """Tell of a trial by its record, where that says all; whether it does."""
-        record = read_record(Path(self.config.hydra.sweep.dir) / str(trial.number))
-        if record.get("state") not in SETTLED:
-            return False
-        tell_record(study, trial, record, record["values"])
-        return True
-
-    def _close_dangling(self, study: optuna.Study) -> None:
-        """Close the runs that dead processes left open."""
-        if self.typed.tracking.backend != "none" and len(study.get_trials(deepcopy=False)):
-            from kdsweep.run.logger import tracker_of
-
-            tracker_of(self.typed).close_dangling(study.study_name)
-
-    def _enqueue(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
-        points = [dict(point) for point in self.options["enqueue"] or []]
-        for point in points:
-            unknown = point.keys() ^ self.space.distributions.keys()
-            if unknown:
-                raise UserError(
-                    f"hydra.sweeper.enqueue: {', '.join(sorted(unknown))} is in the point or in "
-                    "the search space but not in both"
-                )
-            for key, value in point.items():
-                if not allows(self.space.distributions[key], value):
-                    raise UserError(
-                        f"hydra.sweeper.enqueue: {key}={value} is not in the search space"
-                    )
-        with exclusive(study):
-            studies.enqueue_missing(study, [*points, *cells], self.space.distributions)
-
-    def _announce(self, study: optuna.Study, cells: Sequence[dict[str, Any]]) -> None:
-        wanted = len(cells) if self.grid else self.options["n_trials"]
-        done = self._settled(study)
-        running = studies.count(study, (TrialState.RUNNING,))
-        space = ", ".join(self.space.distributions) or "nothing"
-        if done >= wanted:
-            log.info("study %s: all %d trials are finished", study.study_name, wanted)
-        else:
-            elsewhere = f", {running} of them in other processes" if running else ""
-            log.info(
-                "study %s: %s, %d of %d trials to go%s",
-                study.study_name,
-                space,
-                wanted - done,
-                wanted,
-                elsewhere,
-            )
-
-    def _open_parent(self, study: optuna.Study) -> None:
-        """Say in the parent run what is searched, and what all trials have in common."""
-        if self.typed.tracking.backend == "none":
-            return
-        from kdsweep.run.logger import open_parent
-
-        params = {**self.content["fixed"], "search": self.space.describe()}
-        open_parent(self.typed, study.study_name, params)
-
-    def _next_batch(self, study: optuna.Study) -> list[Trial]:
-        batch = self._draw(study)
-        if not batch and self._recover(study):  # a process beside this one has died meanwhile
-            batch = self._draw(study)
-        return batch
-
-    def _draw(self, study: optuna.Study) -> list[Trial]:
-        size = self.options["n_jobs"] or self._batch_size()
-        with exclusive(study):
-            batch = studies.claim(study, self.space.distributions, size)
-            while len(batch) < size and not self.grid:
-                running = studies.count(study, (TrialState.RUNNING,))
-                if self._settled(study) + self.unsettled + running >= self.options["n_trials"]:
-                    break
-                batch.append(studies.ask(study, self.space.distributions, self._sampler))
-        return batch
-
-    @staticmethod
-    def _settled(study: optuna.Study) -> int:
-        """Trials that need not be trained any more: finished, or failed for good."""
-        return studies.count(study) + sum(
-            bool(trial.user_attrs.get(studies.FINAL))
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        )
+        for claim in claims:  # what a folder of this number holds is of a study that is no more
+            (self.folder / str(claim.number) / RECORD).unlink(missing_ok=True)
+        return claims
 
     def _batch_size(self) -> int:
-        import torch
+        """Cells that are trained together: a kill loses no more of them."""
+        on_gpu = self.cells.plans[0].hardware.device.type == "cuda"
+        return batch_of_cells(usable_cores(), self.typed.seeds, on_gpu=on_gpu)
 
-        device = self.config.train.device
-        on_gpu = device != "cpu" and torch.cuda.is_available()
-        return BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
+    def _recover(self) -> None:
+        """End what other processes left running: by its record, or for another try."""
+        for trial in self.study.lost():
+            claim = self.study.claim_of(trial)
+            record = find_record(self.folder / str(claim.number))
+            if record is not None and record.settled:
+                self.study.finish(claim, record)
+            elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
+                log.info("trial %d: its process has ended; trained again", trial.number)
+            else:
+                self._write_failed(self._job(claim), "its process died again and again")
 
-    def _train(self, study: optuna.Study, batch: list[Trial]) -> None:
-        name = study.study_name
-        jobs = [
-            (*self.space.overrides(trial.params), f"study={name}", f"trial={trial.number}")
-            for trial in batch
-        ]
+    def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
+        """Wait for trials of other processes; whether to look again.
+
+        A process that goes on giving signs of life reports what it trains; but the next round of
+        a race can't begin without it.
+        """
+        owners = {str(trial.user_attrs.get("kdsweep:owner")) for trial in running}
+        silent = max(self.study.lease.silent_for(owner) for owner in owners)
+        if silent <= 2 * RENEWED and not self.rounds.has_more:
+            return False
+        if not self.waited:
+            log.info(
+                "%d trials run in other processes, silent for %.0f s; waiting for them, or until "
+                "they have been silent for %.0f s",
+                len(running),
+                silent,
+                EXPIRED,
+            )
+            self.waited = True
+        time.sleep(RENEWED / 5)
+        return True
+
+    def _job(self, claim: Claim) -> Job:
+        return self.rounds.job(claim, self.folder / str(claim.number))
+
+    def _train(self, batch: Sequence[Claim]) -> None:
+        jobs = [self._job(claim) for claim in batch]
+        plans = select(self.cells.plans, jobs)
         try:
-            returns = self._launch(jobs, [trial.number for trial in batch])
+            errors = launch(
+                self.launcher,
+                self.session,
+                self.cells.composer,
+                jobs,
+                plans,
+                create_pruning(self.study.storage),
+            )
         except (KeyboardInterrupt, KdsweepError) as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            studies.release(study, [t for t in batch if not self._tell_settled(study, t)], reason)
+            for claim, job in zip(batch, jobs, strict=True):
+                if not self._finish(claim, job):
+                    self.study.fail(claim, reason, final=False, record=None)
             raise
-        for trial, result in zip(batch, returns, strict=True):
-            final = tell(study, trial, result)
-            if final is not None:
-                self.failures += 1
-                self.unsettled += not final
+        for claim, job, failure in zip(batch, jobs, errors, strict=True):
+            if not self._finish(claim, job):
+                self._fail(claim, job, failure)
 
-    def _launch(self, jobs: list[tuple[str, ...]], numbers: list[int]) -> list[JobReturn]:
-        if isinstance(self.launcher, FusedLauncher):
-            return list(self.launcher.launch(jobs, initial_job_idx=numbers[0]))
-        returns: list[JobReturn] = []
-        for _, run in itertools.groupby(
-            range(len(jobs)), key=lambda i: numbers[i] - i
-        ):  # other launchers number their jobs on from the first
-            part = list(run)
-            returns += self.launcher.launch(
-                [jobs[i] for i in part], initial_job_idx=numbers[part[0]]
-            )
-        return returns
+    def _finish(self, claim: Claim, job: Job) -> bool:
+        """End a trial by its record, where that says all; whether it does."""
+        record = find_record(job.folder)
+        if record is None or not record.settled:
+            return False
+        self.study.finish(claim, record)
+        return True
 
-    def _count_failures(self, batch: int) -> None:
+    def _fail(self, claim: Claim, job: Job, error: BaseException | None) -> None:
+        """End a trial that gave no value; one that would only fail again has a record of it."""
+        record = find_record(job.folder)
+        final = isinstance(error, TrainingError) or (record is not None and record.state == FAILED)
+        reason = (record.reason if record is not None else None) or _reason(error)
+        if final and record is None:
+            record = self._write_failed(job, reason)
+        self.study.fail(claim, reason, final=final, record=record)
+        self.failed[Unit.of(claim.point, claim.round)] = reason
+        log.error("trial %d failed: %s", claim.number, reason)
+
+    def _write_failed(self, job: Job, reason: str) -> Record:
+        images = self.cells.plans[0].dataset.evaluation
+        record = failed_record(
+            job, TrainingError(reason), split=images.name, images=len(images.labels)
+        )
+        write_record(job.folder, record)
+        return record
+
+    def _refuse_too_many(self, failed: int, batch: int) -> None:
         """Stop where more trials have failed than the user puts up with."""
-        limit, failed = self.options["max_failures"], self.failures - self.counted
-        self.counted = self.failures
-        if limit is not None and self.failures > limit:
+        limit, rate = self.options.max_failures, self.options.max_failure_rate
+        if limit is not None and len(self.failed) > limit:
             raise TrainingError(
-                f"{self.failures} trials failed, more than hydra.sweeper.max_failures={limit}"
+                f"{len(self.failed)} trials failed, more than hydra.sweeper.max_failures={limit}"
             )
-        rate = self.options["max_failure_rate"]
         if failed / batch > rate:
             raise TrainingError(
                 f"{failed} of {batch} trials of a batch failed, more than "
                 f"hydra.sweeper.max_failure_rate={rate:g}"
             )
 
+    def _refuse_failures(self) -> None:
+        """A sweep with cells that failed has not done what it was asked for."""
+        if self.failed:
+            first = next(iter(self.failed.values()))
+            raise TrainingError(
+                f"{len(self.failed)} trials of study {self.study.name} failed; the first: {first}"
+            )
 
-def _instantiate(config: Any) -> Any:
-    with warnings.catch_warnings():
-        # The user has chosen it by name; that it may change one day is of no use here.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return instantiate(
-            config,
-            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "it ended without a record"
+    return str(error) if isinstance(error, KdsweepError) else f"{type(error).__name__}: {error}"
+
+
+def _refuse_subdir(config: DictConfig) -> None:
+    """A trial's folder is named by its number: that is where its record is looked for."""
+    given = str(OmegaConf.to_container(config.hydra.sweep, resolve=False))
+    if "${trial}" not in given.rpartition("subdir")[2]:
+        raise UserError(
+            "hydra.sweep.subdir: allowed is to leave it out, since every trial's folder "
+            "is named by its number; hydra.sweep.dir=FOLDER moves them all"
         )

@@ -1,11 +1,9 @@
-"""Opening a sweep's Optuna study: its name, its storage, the configuration it is bound to."""
+"""Opening a sweep's Optuna study: its name, its storage, and holding it."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    check_distribution_compatibility,
-    distribution_to_json,
-    json_to_distribution,
-)
 from optuna.study import StudyDirection
 
 from kdsweep.config.checks import study_name as check_name
@@ -27,14 +18,12 @@ from kdsweep.errors import UserError, first_line
 from kdsweep.store import digest, writable
 
 LOCK_SECONDS = 30  # how long a process waits for others to let SQLite's file go
-SPACE = "kdsweep:space"  # of the study: its fixed configuration
-AXES = "kdsweep:axes"  # of the study: its distributions
 
 
 def open_study(
     *,
     name: str,
-    storage: str,
+    storage: optuna.storages.BaseStorage,
     directions: Sequence[str],
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
@@ -42,12 +31,12 @@ def open_study(
     """Create the study, or load it where there is one of that name.
 
     Raises:
-        UserError: the storage can't be opened, or the study has other directions.
+        UserError: the study has other directions.
     """
     try:
         study = optuna.create_study(
             study_name=name,
-            storage=open_storage(storage),
+            storage=storage,
             sampler=sampler,
             pruner=pruner,
             directions=[StudyDirection[d.upper()] for d in directions],
@@ -64,7 +53,6 @@ def open_study(
     return study
 
 
-@functools.lru_cache(maxsize=4)
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """The database behind ``url``, created where it is a SQLite file that is not there.
 
@@ -160,24 +148,23 @@ def _create_storage(url: str, arguments: dict[str, Any]) -> optuna.storages.RDBS
 
 
 @contextlib.contextmanager
-def exclusive(study: optuna.Study) -> Iterator[None]:
+def exclusive(storage: optuna.storages.RDBStorage, name: str) -> Iterator[None]:
     """Hold the study: its other processes wait. A process that dies lets go.
 
     A lock beside the file of SQLite, an advisory lock of PostgreSQL; other databases have none,
     and rely on their row locks.
     """
-    storage: Any = study._storage
-    engine = getattr(storage, "_backend", storage).engine
+    engine = storage.engine
     if engine.dialect.name == "sqlite" and engine.url.database:
         import filelock
 
         file = Path(engine.url.database).absolute()
-        with filelock.FileLock(file.with_name(f".{file.name}.{study.study_name}.lock")):
+        with filelock.FileLock(file.with_name(f".{file.name}.{name}.lock")):
             yield
     elif engine.dialect.name == "postgresql":
         from sqlalchemy import text
 
-        key = {"key": int(digest(study.study_name)[:15], 16)}
+        key = {"key": int(digest(name)[:15], 16)}
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
             try:
@@ -186,59 +173,3 @@ def exclusive(study: optuna.Study) -> Iterator[None]:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
     else:
         yield
-
-
-def adopt(study: optuna.Study, content: Mapping[str, Any]) -> None:
-    """Bind the study to one configuration: cells trained otherwise would not compare.
-
-    Raises:
-        UserError: the study was made with another configuration; names what differs.
-    """
-    text = json.dumps(content["fixed"], sort_keys=True)
-    known = study.user_attrs.get(SPACE)
-    if known is None:
-        study.set_user_attr(SPACE, text)
-        return
-    if known != text:
-        changed = sorted(_differences(json.loads(known), content["fixed"]))
-        raise UserError(
-            f"study={study.study_name}: was made with another configuration "
-            f"({'; '.join(changed[:3])}); choose another study=NAME, or leave it out"
-        )
-
-
-def adopt_axes(study: optuna.Study, axes: Mapping[str, BaseDistribution]) -> None:
-    """Bind the study to its choices: Optuna can't change those of an axis later.
-
-    Raises:
-        UserError: the study was made with other choices; names the first.
-    """
-    text = json.dumps({key: distribution_to_json(axis) for key, axis in axes.items()})
-    known = study.user_attrs.get(AXES)
-    if known is None:
-        study.set_user_attr(AXES, text)
-        return
-    for key, old in json.loads(known).items():
-        try:
-            check_distribution_compatibility(json_to_distribution(old), axes[key])
-        except (ValueError, KeyError):
-            raise UserError(
-                f"study={study.study_name}: was made with other choices for {key} "
-                f"({_choices(json_to_distribution(old))}); a study can't be widened: choose "
-                "another study=NAME, or leave it out"
-            ) from None
-
-
-def _choices(axis: BaseDistribution) -> str:
-    if isinstance(axis, CategoricalDistribution):
-        return ",".join(map(str, axis.choices))
-    return str(axis)
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for key in old.keys() | new.keys():
-            found += _differences(old.get(key), new.get(key), f"{prefix}.{key}".lstrip("."))
-        return found
-    return [] if old == new else [f"{prefix} was {old}, is {new}"]

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
 from kdsweep.config import Config, PrunerConfig
+from kdsweep.run.batch import CreatePruning
 from kdsweep.run.job import Job
 from kdsweep.sweep.opening import open_storage
 
@@ -44,51 +46,68 @@ class Pruning:
     of its seeds leave, or none does. The last epoch is never pruned: nothing would be saved.
 
     Args:
+        trials: by number.
         jobs: of one study, with their trial numbers.
         metric: the name of the metric that is reported.
     """
 
-    def __init__(self, jobs: Sequence[Job], metric: str) -> None:
-        config = jobs[0].config
+    def __init__(self, trials: Mapping[int, Trial], jobs: Sequence[Job], metric: str) -> None:
         self.metric = metric
-        self.epochs = config.train.epochs
-        self.trials = _trials(config, jobs)
+        self.epochs = jobs[0].config.train.epochs
+        self.trials = trials
         self.job_of = {job.member(seed): job for job in jobs for seed in job.seeds}
-        self.waiting: dict[tuple[int, int], dict[str, float]] = {}
+        self.waiting: dict[tuple[int, int], dict[str, float]] = {}  # by trial and epoch
         self.leaving: dict[str, str] = {}
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-        """Hear the metrics of some members after ``epoch`` (from 0); who leaves, and why."""
+        """Take the metrics of some members after ``epoch`` (from 0); who leaves, and why."""
         complete: list[tuple[Job, float]] = []
         for name, record in records.items():
             job = self.job_of[name]
-            number = job.config.trial
-            assert number is not None
-            heard = self.waiting.setdefault((number, epoch), {})
-            heard[name] = record[self.metric]
-            if len(heard) == len(job.seeds):
-                complete.append((job, sum(heard.values()) / len(heard)))
+            values = self.waiting.setdefault((_number(job), epoch), {})
+            values[name] = record[self.metric]
+            if len(values) == len(job.seeds):
+                complete.append((job, sum(values.values()) / len(values)))
         if epoch + 1 < self.epochs:
             for job, value in complete:  # all report before any is judged
-                self.trials[job.config.trial].report(value, epoch + 1)
+                self.trials[_number(job)].report(value, epoch + 1)
             for job, value in complete:
-                if self.trials[job.config.trial].should_prune():
+                if self.trials[_number(job)].should_prune():
                     reason = f"pruned after epoch {epoch + 1} at {self.metric} {value:.2f}"
                     self.leaving.update({job.member(seed): reason for seed in job.seeds})
         return {name: self.leaving[name] for name in records if name in self.leaving}
 
 
-def _trials(config: Config, jobs: Sequence[Job]) -> dict[int | None, Trial]:
-    assert config.study is not None
+def _number(job: Job) -> int:
+    assert job.config.trial is not None
+    return job.config.trial
+
+
+def open_trials(
+    name: str, storage: BaseStorage, config: Config, numbers: Sequence[int]
+) -> dict[int, Trial]:
+    """The trials of a study as its pruner wants them."""
     study = optuna.load_study(
-        study_name=config.study,
-        storage=open_storage(config.storage),
+        study_name=name,
+        storage=storage,
         sampler=optuna.samplers.RandomSampler(),  # the study's own would draw again
         pruner=create_pruner(config.pruner, config.train.epochs),
     )
-    wanted = {job.config.trial for job in jobs}
+    study_id = storage.get_study_id_from_name(name)
     return {
-        frozen.number: Trial(study, frozen._trial_id)
-        for frozen in study.get_trials(deepcopy=False)
-        if frozen.number in wanted
+        number: Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        for number in numbers
     }
+
+
+def create_pruning(storage: BaseStorage | None = None) -> CreatePruning:
+    """What makes the pruning of a batch; a job that runs on its own opens its study itself."""
+
+    def create(jobs: Sequence[Job], metric: str) -> Pruning:
+        config = jobs[0].config
+        assert config.study is not None
+        database = open_storage(config.storage) if storage is None else storage
+        trials = open_trials(config.study, database, config, [_number(job) for job in jobs])
+        return Pruning(trials, jobs, metric)
+
+    return create

@@ -1,45 +1,40 @@
-"""What is said when a sweep, or a single experiment, has ended."""
+"""What is printed and written when a sweep, or a single experiment, has ended."""
 
 from __future__ import annotations
 
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from kdsweep.config import Config
+from kdsweep.report.html import save_report
+from kdsweep.report.table import print_sweep
+from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.judgement import judge_sweep
+from kdsweep.results.race import Race
+from kdsweep.results.summary import summarise
+from kdsweep.run.job import Job, Outcome
+from kdsweep.run.session import Session
 from kdsweep.store import writable
-
-if TYPE_CHECKING:
-    from kdsweep.config import Config
-    from kdsweep.run.job import Job, Outcome
-    from kdsweep.tracking import Status
+from kdsweep.tracking import Status
 
 
-def opened() -> dict[str, str]:
-    """The parent runs that this process has opened, by study, without importing anything new."""
-    logger = sys.modules.get("kdsweep.run.logger")
-    return {} if logger is None else logger.opened
-
-
-def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
+def report_study(
+    session: Session, config: Config, folder: Path, study: str, *, adaptive: bool
+) -> None:
     """Close the study's parent run, print its report, and write it beside the records."""
-    from kdsweep.report.html import save_report
-    from kdsweep.report.table import print_sweep
-    from kdsweep.results.judgement import judge_sweep
-    from kdsweep.results.summary import latest, read_records, summarise
-    from kdsweep.run.logger import tracker_of
-
-    records = latest(read_records(folder))
-    if not records:
+    race = Race.find(folder)
+    cells = cells_of(read_records(folder), None if race is None else race.keys)
+    if not cells:
         return
-    study = config.study or folder.name
-    sweep = judge_sweep(summarise(study, records), records, adaptive=adaptive)
-    commands = next_commands(study, config, [r["run_id"] for r in records if r["run_id"]])
+    sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
+    runs = [record.run_id for cell in cells for record in cell.rounds if record.run_id]
+    commands = next_commands(session, study, config, runs)
     with writable(folder):
         files = save_report(sweep, folder, commands=commands)
-    tracker = tracker_of(config)
-    parent = tracker.open_sweep(study, params={}, tags={})
-    tracker.log_metrics(parent, _progress(records, config))
+    tracker = session.tracker
+    parent = session.parent_of(config, study)
+    tracker.log_metrics(parent, _progress(cells, config))
     for path in files:
         tracker.log_file(parent, path, "report")
     tracker.close(parent, "finished")
@@ -50,25 +45,24 @@ def report_study(config: Config, folder: Path, *, adaptive: bool) -> None:
         print(f"{purpose}:\n  {command}")
 
 
-def give_up(config: Config, folder: Path, error: BaseException) -> None:
-    """Close the parent run of a sweep that ends early, if this process has opened it."""
-    from kdsweep.run.logger import tracker_of
-
-    study = config.study or folder.name
-    if study not in opened():
-        return
-    status: Status = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-    tracker_of(config).close(opened()[study], status, reason=str(error) or "interrupted")
-    if isinstance(error, KeyboardInterrupt):
+def give_up(session: Session, config: Config, study: str, error: BaseException) -> None:
+    """Close the parent run of a sweep that ends early, if this session has opened it."""
+    parent = session.opened(study)
+    interrupted = isinstance(error, KeyboardInterrupt)
+    if parent is not None:
+        status: Status = "killed" if interrupted else "failed"
+        session.tracker.close(parent, status, reason=str(error) or "interrupted")
+    if interrupted:
         print(f"\nInterrupted; the same command continues study {study}.")
 
 
-def _progress(records: list[dict[str, Any]], config: Config) -> dict[str, float]:
+def _progress(cells: Sequence[CellRecords], config: Config) -> dict[str, float]:
     """What the parent run shows: how many trials there are, and the best of each objective."""
-    values = [record["values"] for record in records if record["values"]]
+    records = [record for cell in cells for record in cell.rounds]
+    values = [record.values for record in records if record.values]
     shown = {"trials": float(len(records)), "trials_complete": float(len(values))}
     for i, (name, direction) in enumerate(
-        zip(records[0]["objectives"], config.directions, strict=True)
+        zip(records[0].objectives, config.directions, strict=True)
     ):
         if values:
             best = max if direction == "maximize" else min
@@ -76,15 +70,14 @@ def _progress(records: list[dict[str, Any]], config: Config) -> dict[str, float]
     return shown
 
 
-def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]:
-    """The exact commands to compare the runs in MLflow and to export the study."""
-    from kdsweep.run.logger import tracker_of
-
+def next_commands(
+    session: Session, study: str, config: Config, runs: Sequence[str]
+) -> dict[str, str]:
+    """The exact commands to compare the runs in MLflow, to confirm and to export the study."""
     commands = {}
     if config.tracking.backend != "none":
-        tracker = tracker_of(config)
-        commands["Compare the runs in MLflow"] = tracker.ui_command()
-        commands["then open"] = tracker.compare_url(runs)
+        commands["Compare the runs in MLflow"] = session.tracker.ui_command()
+        commands["then open"] = session.tracker.compare_url(list(runs))
     where = "" if config.root == "mlruns" else " " + shlex.quote(f"root={config.root}")
     if config.storage != f"sqlite:///{config.root}/optuna.db":
         from sqlalchemy.engine import make_url
@@ -97,16 +90,11 @@ def next_commands(study: str, config: Config, runs: list[str]) -> dict[str, str]
     return commands
 
 
-def report_single(job: Job, outcome: Outcome) -> None:
+def report_single(session: Session, job: Job, outcome: Outcome) -> None:
     """Print the table of one experiment."""
-    from kdsweep.report.table import print_sweep
-    from kdsweep.results.summary import summarise
-
+    assert outcome.record is not None
     print()
-    print_sweep(summarise(job.config.study or "experiment", [outcome.record]))
+    print_sweep(summarise(job.config.study or "experiment", cells_of([outcome.record])))
     print(f"\nOutput: {job.folder}")
-    run = outcome.record["run_id"]
-    if job.config.tracking.backend != "none" and run is not None:
-        from kdsweep.run.logger import tracker_of
-
-        print(f"See the run in MLflow:\n  {tracker_of(job.config).ui_command()}")
+    if job.config.tracking.backend != "none" and outcome.record.run_id is not None:
+        print(f"See the run in MLflow:\n  {session.tracker.ui_command()}")

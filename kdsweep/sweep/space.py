@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra_plugins.hydra_optuna_sweeper._impl import (
@@ -20,6 +21,10 @@ from optuna.distributions import (
 
 from kdsweep.config.distill import with_floats
 from kdsweep.errors import UserError
+
+# Of a configuration, what may differ between two commands of one study: where things go, and what
+# the study's race was planned with, which it keeps itself.
+_NOT_CONTENT = ("study", "trial", "round", "rounds", "verdict", "tracking", "root", "storage")
 
 
 class Space:
@@ -43,8 +48,8 @@ class Space:
         }
         self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
 
-    def cells(self) -> list[dict[str, Any]]:
-        """Every point of a grid.
+    def cells(self, enqueued: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+        """Every point of a grid, those first that were asked for first.
 
         Raises:
             UserError: an interval, which has no exact grid.
@@ -58,10 +63,32 @@ class Space:
                     f"{key}: an interval has no exact grid; give a list (1,2,3), a range with a "
                     "step, or choose a sampler (search=tpe)"
                 ) from error
-        return [
+        points = [
             dict(zip(choices, point, strict=True))
             for point in itertools.product(*choices.values())
         ]
+        first = self.checked(enqueued)
+        return [*first, *(point for point in points if point not in first)]
+
+    def checked(self, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Points that were asked for by the user.
+
+        Raises:
+            UserError: one of them is not in the space.
+        """
+        for point in points:
+            unknown = point.keys() ^ self.distributions.keys()
+            if unknown:
+                raise UserError(
+                    f"hydra.sweeper.enqueue: {', '.join(sorted(unknown))} is in the point or in "
+                    "the search space but not in both"
+                )
+            for key, value in point.items():
+                if not allows(self.distributions[key], value):
+                    raise UserError(
+                        f"hydra.sweeper.enqueue: {key}={value} is not in the search space"
+                    )
+        return [dict(point) for point in points]
 
     def corners(self) -> list[dict[str, Any]]:
         """Points that take every choice and both ends of every interval at least once."""
@@ -78,28 +105,32 @@ class Space:
             for i in range(longest)
         ]
 
-    def overrides(self, point: dict[str, Any]) -> list[str]:
+    def overrides(self, point: Mapping[str, Any]) -> list[str]:
         """The job of a point as Hydra's overrides."""
         return [*(f"{key}={value}" for key, value in point.items()), *self.fixed]
 
     def describe(self) -> dict[str, str]:
         """Each searched key with its choices, or its interval in the words of the command line."""
-        told = {}
+        described = {}
         for key, distribution in self.distributions.items():
             if isinstance(distribution, CategoricalDistribution):
-                told[key] = ",".join(map(str, distribution.choices))
+                described[key] = ",".join(map(str, distribution.choices))
             else:
                 assert isinstance(distribution, IntDistribution | FloatDistribution)
                 scale = ", log" if distribution.log else ""
                 step = "" if distribution.step is None else f", step {distribution.step}"
-                told[key] = f"{distribution.low} to {distribution.high}{step}{scale}"
-        return told
+                described[key] = f"{distribution.low} to {distribution.high}{step}{scale}"
+        return described
 
     def content(self, config: DictConfig, sampler: DictConfig) -> dict[str, Any]:
         """What names a study: the space, the sampler, and everything that is not swept."""
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        for key in ("study", "trial", "tracking", "root", "storage"):
+        for key in _NOT_CONTENT:
             del plain[key]
+        if plain["seeds"] > 1:
+            plain["seeds"] = "several"  # how many, the study's race says
+        for key in ("threads", "fuse", "bank", "channels_last"):
+            del plain["train"][key]  # how it is trained, not what
         plain["distill"]["losses"] = with_floats(plain["distill"]["losses"])
         groups = [key for key in self.distributions if "." not in key and key not in plain]
         for key in self.distributions:

@@ -1,175 +1,217 @@
-"""The trials of a sweep's Optuna study: queued, claimed, asked for, told, put back.
+"""The trials of a sweep's Optuna study: which are missing, claimed, finished, lost, given back.
 
-Trials are claimed, not asked for, where the cells are known (an exact grid, enqueued points):
-they are added as WAITING, and a process takes some while it holds the study (``exclusive``), so
-several processes on one study never train the same cell. The storage alone does not see to that:
-on SQLite, Optuna reads a trial's state and writes it in two steps.
+A trial is one cell in one round. A grid's trials are not queued: whoever holds the study
+(``exclusive``) reads which units have no trial yet and starts some of them, so several processes
+never train the same one, whatever the storage locks by itself. A failure that would not repeat
+itself leaves its unit missing, and the next claim takes it up again.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
-from kdsweep.tracking.owner import Owner, this_process
+from kdsweep.results.record import COMPLETE, PRUNED, Record
+from kdsweep.sweep.lease import Lease
 
 log = logging.getLogger(__name__)
 
 OWNER = "kdsweep:owner"  # the process that trains, or trained, the trial
+ROUND = "kdsweep:round"  # of the race
 REASON = "kdsweep:reason"  # why it failed or was pruned
-RETRY = "kdsweep:retry"  # how often its cell has been lost with its process
 FINAL = "kdsweep:final"  # a failure that would only repeat itself
+LOST = "kdsweep:lost"  # its process died
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
+
+Point = Mapping[str, Any]
 
 
-def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that dead processes of this host left RUNNING."""
-    lost = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = trial.user_attrs.get(OWNER)
-        if owner is not None and Owner.parse(owner).is_dead():
-            lost.append(trial)
-    return lost
+class Unit(NamedTuple):
+    """What a trial trains: a cell in a round. 1 and 1.0 are the same value of a cell."""
+
+    point: frozenset[tuple[str, Any]]
+    round: int
+
+    @classmethod
+    def of(cls, point: Point, round_: int) -> Unit:
+        """The unit of a point."""
+        return cls(frozenset(point.items()), round_)
 
 
-def fail_lost(study: optuna.Study, trial: FrozenTrial, *, max_retries: int) -> bool:
-    """Fail a trial whose process died; whether its cell waits again, or was lost too often."""
-    lost = int(trial.user_attrs.get(RETRY, 0)) + 1
-    if lost > max_retries:
-        log.warning("trial %d: its process died, %d times by now; given up", trial.number, lost)
-        study._storage.set_trial_user_attr(trial._trial_id, FINAL, True)
-    if not _fail(study, trial, "its process died") or lost > max_retries:
-        return False
-    study.enqueue_trial(point(trial), user_attrs={RETRY: lost})
-    return True
+class Claim(NamedTuple):
+    """A trial that this process trains."""
+
+    number: int
+    trial_id: int  # the storage's own
+    point: Point
+    round: int
 
 
-def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-    try:
-        study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
-        study.tell(trial.number, state=TrialState.FAIL)
-    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-        return False  # another process was faster
-    return True
+class SweepStudy:
+    """A study as a sweep uses it.
 
-
-def enqueue_missing(
-    study: optuna.Study,
-    cells: Sequence[Mapping[str, Any]],
-    distributions: Mapping[str, BaseDistribution],
-) -> int:
-    """Add the cells that the study does not hold as WAITING trials; how many are new.
-
-    A cell is there if it waits, runs, is finished, or failed in a way that would repeat itself
-    or has used up its retries.
+    Args:
+        study: opened.
+        storage: the one it was opened with.
+        distributions: of the axes.
+        lease: of this process.
     """
-    there = []
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state != TrialState.FAIL or trial.user_attrs.get(FINAL):
-            there.append(point(trial))
-    new = 0
-    for cell in cells:
-        if not any(same_cell(cell, known) for known in there):
-            there.append(dict(cell))
-            study.add_trial(  # with its parameters: suggesting them later takes a commit for each
-                optuna.trial.create_trial(
-                    state=TrialState.WAITING, params=dict(cell), distributions=dict(distributions)
-                )
-            )
-            new += 1
-    return new
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: RDBStorage,
+        distributions: Mapping[str, BaseDistribution],
+        lease: Lease,
+    ) -> None:
+        self.study = study
+        self.storage = storage
+        self.study_id = lease.study_id
+        self.distributions = dict(distributions)
+        self.lease = lease
+
+    @property
+    def name(self) -> str:
+        """The study's."""
+        return self.study.study_name
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in some states, or all of them."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def settled(self) -> set[Unit]:
+        """Units that need no training any more: finished, or failed for good."""
+        return {unit_of(trial) for trial in self.trials() if is_settled(trial)}
+
+    def missing(self, units: Iterable[Unit]) -> list[Unit]:
+        """Those that no trial has finished, has failed for good, or is training now."""
+        there = {
+            unit_of(trial)
+            for trial in self.trials()
+            if is_settled(trial) or trial.state == TrialState.RUNNING
+        }
+        return [unit for unit in units if unit not in there]
+
+    def lost(self) -> list[FrozenTrial]:
+        """Trials that ended processes left RUNNING; the study is held by this process."""
+        running = self.trials(TrialState.RUNNING)
+        dead = {
+            owner: owner is None or self.lease.is_lost(owner)
+            for owner in {trial.user_attrs.get(OWNER) for trial in running}
+        }
+        return [trial for trial in running if dead[trial.user_attrs.get(OWNER)]]
+
+    def start(self, unit: Unit) -> Claim:
+        """Start the trial of a unit; the study is held by this process."""
+        point = dict(unit.point)
+        ordered = {key: point[key] for key in self.distributions}
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=ordered,
+            distributions=self.distributions,
+            user_attrs={OWNER: str(self.lease.owner), ROUND: unit.round},
+        )
+        trial_id = self.storage.create_new_trial(self.study_id, template_trial=template)
+        number = self.storage.get_trial_number_from_id(trial_id)
+        return Claim(number, trial_id, ordered, unit.round)
+
+    def ask(self, sampler: Callable[[int], optuna.samplers.BaseSampler], round_: int) -> Claim:
+        """Start the trial that waits, or one that the sampler of its number draws."""
+        self.study.sampler = sampler(self.storage.get_n_trials(self.study_id))
+        trial = self.study.ask(self.distributions)
+        trial.set_user_attr(OWNER, str(self.lease.owner))
+        trial.set_user_attr(ROUND, round_)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(
+            self.study_id, trial.number
+        )
+        return Claim(trial.number, trial_id, trial.params, round_)
+
+    def claim_of(self, trial: FrozenTrial) -> Claim:
+        """A trial that another process had started."""
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(
+            self.study_id, trial.number
+        )
+        return Claim(trial.number, trial_id, trial.params, trial.user_attrs.get(ROUND, 0))
+
+    def finish(self, claim: Claim, record: Record) -> None:
+        """End a trial with its record, which is complete or pruned."""
+        if self.study.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self.study.set_metric_names(list(record.objectives))
+        for key, value in attributes(record).items():
+            self._set(claim, key, value)
+        state = _STATES[record.state]
+        values = list(record.values) if state == TrialState.COMPLETE else None
+        self.study.tell(claim.number, values, state)
+
+    def fail(self, claim: Claim, reason: str, *, final: bool, record: Record | None) -> None:
+        """End a trial that gave no value."""
+        for key, value in ({} if record is None else attributes(record)).items():
+            self._set(claim, key, value)
+        self._set(claim, REASON, reason)
+        if final:
+            self._set(claim, FINAL, True)
+        self._tell_failed(claim)
+
+    def give_up_lost(self, claim: Claim, *, max_retries: int) -> bool:
+        """Fail a trial whose process died; whether its unit may be tried again."""
+        unit = Unit.of(claim.point, claim.round)
+        before = Counter(
+            unit_of(trial) for trial in self.trials(TrialState.FAIL) if LOST in trial.user_attrs
+        )
+        times = before[unit] + 1
+        self._set(claim, LOST, True)
+        self._set(claim, REASON, "its process died")
+        if times > max_retries:
+            log.warning("trial %d: its process died, %d times by now", claim.number, times)
+            self._set(claim, FINAL, True)
+        self._tell_failed(claim)
+        return times <= max_retries
+
+    def enqueue(self, points: Sequence[Point], round_: int) -> None:
+        """Let points wait that have no trial yet; ``ask`` takes those first."""
+        there = {unit_of(trial) for trial in self.trials() if trial.state != TrialState.FAIL}
+        for point in points:
+            if Unit.of(point, round_) not in there:
+                self.study.enqueue_trial(dict(point), user_attrs={ROUND: round_})
+
+    def _set(self, claim: Claim, key: str, value: Any) -> None:
+        self.storage.set_trial_user_attr(claim.trial_id, key, value)
+
+    def _tell_failed(self, claim: Claim) -> None:
+        self.study.tell(claim.number, state=TrialState.FAIL)
 
 
-def same_cell(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two points are the same; 1 and 1.0 are."""
-    return one.keys() == other.keys() and all(one[key] == other[key] for key in one)
+def unit_of(trial: FrozenTrial) -> Unit:
+    """What a trial trains; one that waits has its point among its fixed parameters."""
+    point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    return Unit.of(point, trial.user_attrs.get(ROUND, 0))
 
 
-def claim(
-    study: optuna.Study, distributions: Mapping[str, BaseDistribution], size: int
-) -> list[Trial]:
-    """Take up to ``size`` WAITING trials for this process, which holds the study."""
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return [_start(study, frozen, distributions) for frozen in waiting[:size]]
+def is_settled(trial: FrozenTrial) -> bool:
+    """Whether training it again would not say more."""
+    return trial.state in FINISHED or bool(trial.user_attrs.get(FINAL))
 
 
-def _start(
-    study: optuna.Study, frozen: FrozenTrial, distributions: Mapping[str, BaseDistribution]
-) -> Trial:
-    chosen = frozen._trial_id
-    # The owner first: a trial that runs always has one, or nobody could tell that it is lost.
-    study._storage.set_trial_user_attr(chosen, OWNER, str(this_process()))
-    study._storage.set_trial_state_values(chosen, state=TrialState.RUNNING)
-    study._thread_local.cached_all_trials = None  # as Study.ask does
-    trial = Trial(study, chosen)
-    for name, distribution in distributions.items():
-        if name not in frozen.params:
-            trial._suggest(name, distribution)
-    return trial
-
-
-def ask(
-    study: optuna.Study,
-    distributions: Mapping[str, BaseDistribution],
-    sampler: Callable[[int], optuna.samplers.BaseSampler],
-) -> Trial:
-    """A new point from the sampler that is to draw the trial of this number."""
-    blank = optuna.trial.create_trial(
-        state=TrialState.RUNNING, user_attrs={OWNER: str(this_process())}
-    )
-    trial_id = study._storage.create_new_trial(study._study_id, template_trial=blank)
-    study._thread_local.cached_all_trials = None  # as Study.ask does
-    study.sampler = sampler(study._storage.get_trial_number_from_id(trial_id))
-    trial = Trial(study, trial_id)
-    for name, distribution in distributions.items():
-        trial._suggest(name, distribution)
-    return trial
-
-
-def tell(
-    study: optuna.Study,
-    trial: Trial,
-    *,
-    state: TrialState,
-    values: Sequence[float] | None = None,
-    attributes: Mapping[str, Any],
-) -> None:
-    """End a trial with what is to be kept of it."""
-    for key, value in attributes.items():
-        trial.set_user_attr(key, value)
-    study.tell(trial, state=state, values=list(values) if values is not None else None)
-
-
-def name_values(study: optuna.Study, names: Sequence[str]) -> None:
-    """Let the study say what its values are."""
-    if study.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(list(names))
-
-
-def release(study: optuna.Study, trials: Sequence[Trial], reason: str) -> None:
-    """Fail trials that this process gives up untrained, and put their cells back."""
-    for trial in trials:
-        frozen = study._storage.get_trial(trial._trial_id)
-        if frozen.state.is_finished():
-            continue
-        if _fail(study, frozen, reason):
-            study.enqueue_trial(point(frozen), user_attrs={RETRY: frozen.user_attrs.get(RETRY, 0)})
-
-
-def point(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's cell: what it waits with, and what was suggested before its process died."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-
-
-def count(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> int:
-    """How many trials are in one of these states."""
-    return len(study.get_trials(deepcopy=False, states=tuple(states)))
+def attributes(record: Record) -> dict[str, Any]:
+    """What the study keeps of a record, beside the values."""
+    return {
+        "seeds": {
+            str(seed): {"mlflow_run_id": kept.run_id, "metrics": dict(kept.metrics)}
+            for seed, kept in record.seeds.items()
+        },
+        "baselines": {str(one.seed): dict(one.metrics) for one in record.baselines},
+        "mlflow_run_id": record.run_id,
+        "seconds": record.seconds,
+    }

@@ -22,6 +22,7 @@ from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.keys import teacher_config
 from kdsweep.teachers.stored import LOGITS, Found, evaluation_metrics
+from kdsweep.train.dropout import refuse_other_randomness
 
 _ALONE = DistillConfig(temperature=1.0, alpha=0.0)
 TEACHER, ASSISTANT = "teacher", "assistant"
@@ -87,10 +88,7 @@ def _chain(config: Config, dataset: DeviceDataset, hardware: Hardware) -> list[L
             ),
         )
         seed = own.seed + place  # another start than its teacher's, where both are of one kind
-        recipe = keys.recipe(taught, dataset, hardware)
-        distill = dataclasses.asdict(taught.distill)
-        del distill["inversion"], distill["generator"]  # an assistant sees real images
-        key = digest("assistant", recipe, taught.pair, distill, seed, links[-1].key)
+        key = keys.assistant_key(taught, dataset, hardware, seed, links[-1].key)
         links.append(Link(kind=ASSISTANT, key=key, config=taught, seed=seed))
     return links
 
@@ -101,19 +99,19 @@ def _with_teacher(config: Config, **changes: Any) -> Config:
 
 
 def check(config: Config, dataset: DeviceDataset, hardware: Hardware) -> None:
-    """See that every network of every chain can be had.
+    """See that every network of every chain can be had, and shown to know its classes.
 
     Raises:
-        UserError: an unknown model, or a checkpoint that is not there.
+        UserError: an unknown model, a checkpoint that is not there, or too few evaluation images.
     """
+    teachers.refuse_too_few_images(config, dataset)
     with torch.random.fork_rng(devices=[]):
         for link in chains(config, dataset, hardware)[0]:
-            create_model(
-                link.model,
-                classes=dataset.classes,
-                image_size=config.data.image_size,
-                key="pair.teacher" if link.kind == TEACHER else "teacher.assistants",
-            )
+            key = "pair.teacher" if link.kind == TEACHER else "teacher.assistants"
+            size = config.data.image_size
+            model = create_model(link.model, classes=dataset.classes, image_size=size, key=key)
+            if link.kind != TEACHER or link.config.teacher.checkpoint is None:
+                refuse_other_randomness(model, size, given=f"{key}.name={link.model.name}")
 
 
 def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) -> Found:
@@ -128,16 +126,16 @@ def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) 
             mean = torch.stack([one.softmax(-1) for one in said]).mean(0).log()
             metas = [member.meta for member in members]
             labels = dataset.evaluation.labels.cpu()
-            meta = {
-                **metas[0],
-                "name": f"{len(members)} x {metas[0]['name']}",
-                "metrics": evaluation_metrics(mean, labels, dataset.evaluation.prefix),
-                "per_class": teachers.per_class(mean, dataset),
-                "costs": {k: sum(m["costs"][k] for m in metas) for k in metas[0]["costs"]},
-                "history": [],
-                "seconds": sum(m["seconds"] for m in metas),
-            }
-            with store.write("ensemble", key, meta) as folder:
+            meta = dataclasses.replace(
+                metas[0],
+                name=f"{len(members)} x {metas[0].name}",
+                metrics=evaluation_metrics(mean, labels, dataset.evaluation.prefix),
+                per_class=teachers.per_class(mean, dataset),
+                costs={k: sum(m.costs[k] for m in metas) for k in metas[0].costs},
+                history=[],
+                seconds=sum(m.seconds for m in metas),
+            )
+            with store.write("ensemble", key, meta.to_json()) as folder:
                 save_file({"logits": mean.contiguous()}, folder / LOGITS)
             there = teachers.find(store, "ensemble", key)
             assert there is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,15 @@ from kdsweep.evaluate.cost import flops_per_image, measure_latency, parameter_co
 from kdsweep.hardware.choose import Hardware
 from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
+from kdsweep.results.record import NetworkRecord
 from kdsweep.store import Store, writable
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.train.evaluation import predict_alone
 from kdsweep.train.interfaces import Trained
 
 WEIGHTS = "model.safetensors"
 LOGITS = "logits.safetensors"
+LEVEL = 1e-3  # of the test that a teacher knows its classes: one in so many guessers passes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Found:
     kind: str  # teacher, assistant, baseline or ensemble
     key: str
     folder: Path
-    meta: dict[str, Any]
+    meta: NetworkMeta
     found: bool  # already there, not trained now
     members: tuple[Found, ...] = ()  # of an ensemble, which has no weights of its own
 
@@ -54,14 +57,13 @@ class Found:
     @property
     def metrics(self) -> dict[str, float]:
         """On the evaluation images, after the last epoch; with its efficiency if it was timed."""
-        prefix = "val" if self.meta["split"] == "validation" else self.meta["split"]
-        measured = dict(self.meta["metrics"])
-        return with_efficiency(measured, self.meta["costs"], prefix)
+        return with_efficiency(dict(self.meta.metrics), self.meta.costs, self.meta.prefix)
 
 
 def find(store: Store, kind: str, key: str) -> Found | None:
     """The stored network, if it is there whole."""
-    meta = store.find(kind, key)
+    content = store.find(kind, key)
+    meta = None if content is None else NetworkMeta.from_json(content)
     if meta is None:
         return None
     return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=True)
@@ -110,20 +112,19 @@ def keep(
 
     assert trained.logits is not None
     labels = dataset.evaluation.labels.cpu()
-    meta = {
-        "name": name,
-        "seed": trained.seed,
-        "epochs": len(trained.history),
-        "classes": dataset.classes,
-        "split": dataset.evaluation.name,
-        "images": len(labels),
-        "metrics": evaluation_metrics(trained.logits, labels, dataset.evaluation.prefix),
-        "per_class": per_class(trained.logits, dataset),
-        "costs": costs,
-        "history": trained.history,
-        "seconds": trained.seconds,
-    }
-    with store.write(kind, key, meta) as folder:
+    meta = NetworkMeta(
+        name=name,
+        seed=trained.seed,
+        classes=dataset.classes,
+        split=dataset.evaluation.name,
+        images=len(labels),
+        metrics=evaluation_metrics(trained.logits, labels, dataset.evaluation.prefix),
+        per_class=per_class(trained.logits, dataset),
+        costs=costs,
+        history=trained.history,
+        seconds=trained.seconds,
+    )
+    with store.write(kind, key, meta.to_json()) as folder:
         save_file(trained.state, folder / WEIGHTS, metadata={"model": name})
         save_file({"logits": trained.logits.contiguous()}, folder / LOGITS)
     return Found(kind=kind, key=key, folder=store.folder(kind, key), meta=meta, found=False)
@@ -135,19 +136,22 @@ def replay(found: Found) -> Trained:
 
     return Trained(
         name=found.key,
-        seed=int(found.meta["seed"]),
+        seed=found.meta.seed,
         status="finished",
-        history=found.meta["history"],
+        history=found.meta.history,
         state=load_file(found.weights),
         logits=load_file(found.folder / LOGITS)["logits"],
-        seconds=found.meta["seconds"],
+        seconds=found.meta.seconds,
     )
 
 
 def student_metrics(
-    trained: Trained, dataset: DeviceDataset, teacher: Found | None, baseline: Found | None
+    trained: Trained,
+    dataset: DeviceDataset,
+    teacher: Found | None,
+    baselines: Sequence[NetworkRecord],
 ) -> dict[str, float]:
-    """A student's metrics, how far it follows its teacher, and its gain over its baseline.
+    """A student's metrics, how far it follows its teacher, and its gain over the baselines' mean.
 
     ``delta_vs_baseline`` is in points of accuracy. Empty for a student that did not finish.
     """
@@ -157,9 +161,9 @@ def student_metrics(
         return {}
     prefix = dataset.evaluation.prefix
     measured = evaluation_metrics(trained.logits, dataset.evaluation.labels.cpu(), prefix)
-    if baseline is not None:
-        own, other = measured[f"{prefix}_accuracy"], baseline.metrics[f"{prefix}_accuracy"]
-        measured["delta_vs_baseline"] = own - other
+    alone = mean_metric(baselines, f"{prefix}_accuracy")
+    if alone is not None:
+        measured["delta_vs_baseline"] = measured[f"{prefix}_accuracy"] - alone
     if teacher is not None:
         taught = load_file(teacher.folder / LOGITS)["logits"]
         mine = trained.logits[None]
@@ -168,19 +172,27 @@ def student_metrics(
     return measured
 
 
+def mean_metric(networks: Sequence[NetworkRecord], name: str) -> float | None:
+    """The mean of a metric over the networks that have it; None where none has."""
+    values = [one.metrics[name] for one in networks if name in one.metrics]
+    return statistics.fmean(values) if values else None
+
+
 def open_test(
     model: nn.Module,
     state: dict[str, Tensor],
     dataset: DeviceDataset,
     config: Config,
     hardware: Hardware,
-) -> dict[str, float]:
-    """Metrics of a trained network on the test images, under ``test_...``."""
+) -> tuple[dict[str, float], Tensor]:
+    """Metrics of a trained network on the test images, under ``test_...``, and which are right."""
     own = model.state_dict()
     model.load_state_dict({name: value for name, value in state.items() if name in own})
     model = model.to(device=hardware.device, dtype=hardware.dtype)
     logits = predict_alone(model, dataset.test, hardware, config.evaluate.batch_size)
-    return evaluation_metrics(logits, dataset.test.labels.cpu(), dataset.test.prefix)
+    labels = dataset.test.labels.cpu()
+    right = correct(logits[None], labels)[0]
+    return evaluation_metrics(logits, labels, dataset.test.prefix), right
 
 
 def save_student(folder: Path, trained: Trained, dataset: DeviceDataset) -> None:
@@ -196,8 +208,14 @@ def save_student(folder: Path, trained: Trained, dataset: DeviceDataset) -> None
         save_file(trained.state, folder / f"student-seed{trained.seed}.safetensors")
         for part, state in trained.beside.items():
             save_file(state, folder / f"{part}-seed{trained.seed}.safetensors")
-        right = correct(trained.logits[None], dataset.evaluation.labels.cpu())[0]
-        (folder / f"correct-seed{trained.seed}.bits").write_bytes(pack_correctness(right))
+    right = correct(trained.logits[None], dataset.evaluation.labels.cpu())[0]
+    save_correct(folder, f"seed{trained.seed}", right)
+
+
+def save_correct(folder: Path, name: str, right: Tensor) -> None:
+    """Write which images a network has right, bit by bit, as ``correct-NAME.bits``."""
+    with writable(folder):
+        (folder / f"correct-{name}.bits").write_bytes(pack_correctness(right))
 
 
 def costs_of(
@@ -243,17 +261,44 @@ def refuse_untrained(found: Found) -> None:
     """Let no network teach that does not know its classes better than chance.
 
     Raises:
-        UserError: its accuracy is within three standard errors of guessing.
+        UserError: guessing would have as many right with a probability above ``LEVEL``.
     """
-    prefix = "val" if found.meta["split"] == "validation" else "test"
-    accuracy = found.metrics[f"{prefix}_accuracy"]
-    chance = 100 / found.meta["classes"]
-    images = found.meta["images"]
-    limit = chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / images)
-    if not accuracy > limit:
+    meta = found.meta
+    right = round(meta.accuracy / 100 * meta.images)
+    if chance_of_guessing(right, meta.images, meta.classes) > LEVEL:
         raise UserError(
-            f"the teacher {found.meta['name']} has {accuracy:.2f} % of {images} "
-            f"{found.meta['split']} images right, no better than guessing ({chance:.2f} %): an "
-            "untrained teacher can't teach; raise teacher.epochs or give a trained "
-            "teacher.checkpoint"
+            f"the teacher {meta.name} has {meta.accuracy:.2f} % of {meta.images} {meta.split} "
+            f"images right, no better than guessing ({100 / meta.classes:.2f} %): an untrained "
+            "teacher can't teach; raise teacher.epochs or give a trained teacher.checkpoint"
         )
+
+
+def refuse_too_few_images(config: Config, dataset: DeviceDataset) -> None:
+    """See, before anything is trained, that ``refuse_untrained`` lets a perfect teacher pass.
+
+    Raises:
+        UserError: guessing has all of so few images right with a probability above ``LEVEL``.
+    """
+    images, needed = len(dataset.evaluation.labels), images_needed(dataset.classes)
+    if images >= needed:
+        return
+    given, mend = f"data.val_fraction={config.data.val_fraction}", "raise it, or use more images"
+    if config.evaluate.protocol == "published":
+        given, mend = "evaluate.protocol=published", "use more images"
+    raise UserError(
+        f"{given}: leaves {images} {dataset.evaluation.name} images of {dataset.classes} classes, "
+        "on which no teacher can be told from guessing; allowed are "
+        f"{needed} or more: {mend}"
+    )
+
+
+def images_needed(classes: int) -> int:
+    """The fewest images on which a network that has all right can be told from guessing."""
+    return next(n for n in itertools.count(1) if chance_of_guessing(n, n, classes) <= LEVEL)
+
+
+def chance_of_guessing(right: int, images: int, classes: int) -> float:
+    """P(X >= right) for X ~ Binomial(images, 1 / classes): the exact one-sided binomial test."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(right, images, 1 / classes, alternative="greater").pvalue)

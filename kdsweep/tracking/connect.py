@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from kdsweep.config.secrets import hide_passwords
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import database
-from kdsweep.tracking.links import hide_password
 from kdsweep.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
             _write_something(files)
     _log.info(
         "Runs go to %s (chosen by %s), experiment %s",
-        hide_password(store.uri),
+        hide_passwords(store.uri),
         store.origin.partition("=")[0],
         store.experiment,
     )

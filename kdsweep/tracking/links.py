@@ -8,18 +8,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
+
+from kdsweep.config.secrets import hide_passwords
 
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
-
-
-def hide_password(uri: str) -> str:
-    """The address with its password, if any, replaced by ``***``."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
 
 
 def compare_url(base: str, runs: Sequence[str], experiments: Sequence[str]) -> str:
@@ -37,13 +30,13 @@ def ui_command(uri: str, database: Path | None) -> str:
     A server is its own UI, so it is opened in a browser.
     """
     if uri.startswith(("http://", "https://")):
-        return f"{_program('python')} -m webbrowser {shlex.quote(hide_password(uri))}"
+        return f"{_program('python')} -m webbrowser {shlex.quote(hide_passwords(uri))}"
     if database is not None:
         here = Path.cwd()
         shown = database.relative_to(here) if database.is_relative_to(here) else database
         uri = f"sqlite:///{shown.as_posix()}"
     program = _program("mlflow", f"{_program('python')} -m mlflow")
-    return f"{program} ui --workers 1 --backend-store-uri {shlex.quote(hide_password(uri))}"
+    return f"{program} ui --workers 1 --backend-store-uri {shlex.quote(hide_passwords(uri))}"
 
 
 def _program(name: str, otherwise: str | None = None) -> str:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from kdsweep.config.secrets import hide_passwords
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import calls, links
 from kdsweep.tracking.base import DatasetInfo, RunRecord, Status, Tracker, TrackingError
@@ -60,7 +61,7 @@ class MlflowTracker(Tracker):
     """Records runs in one experiment of one store; opens it at the first use."""
 
     def __init__(self, store: Store) -> None:
-        self.uri = links.hide_password(store.uri)
+        self.uri = hide_passwords(store.uri)
         self._store = store
         self._connecting = threading.Lock()
         self._connection: tuple[MlflowClient, str] | None = None

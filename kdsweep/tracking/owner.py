@@ -51,6 +51,14 @@ class Owner:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{text!r} names no process") from error
 
+    def is_seen_from(self, other: Owner) -> bool:
+        """Whether ``other`` could look this process up: one kernel, one namespace.
+
+        Names of hosts say little, since containers may all have the same.
+        """
+        kernel = self.boot == other.boot if self.boot else self.host == other.host
+        return kernel and self.space == other.space
+
     def is_dead(self) -> bool:
         """Whether the process is known to have ended; what this host can't see may live."""
         here = this_process()

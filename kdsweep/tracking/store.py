@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdsweep.config import TrackingConfig
+from kdsweep.config.secrets import hide_passwords
 from kdsweep.errors import UserError
-from kdsweep.tracking.links import LOCAL_UI, hide_password
+from kdsweep.tracking.links import LOCAL_UI
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
@@ -34,7 +35,7 @@ class Store:
     @property
     def ui(self) -> str:
         """The address of the UI: the server itself, or where ``mlflow ui`` listens."""
-        return hide_password(self.uri) if self.uri.startswith("http") else LOCAL_UI
+        return hide_passwords(self.uri) if self.uri.startswith("http") else LOCAL_UI
 
 
 def resolve(config: TrackingConfig, *, root: Path) -> Store:
@@ -49,9 +50,9 @@ def resolve(config: TrackingConfig, *, root: Path) -> Store:
     if experiment == TrackingConfig.experiment:
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
     if config.uri:
-        uri, origin = config.uri, f"tracking.uri={hide_password(config.uri)}"
+        uri, origin = config.uri, f"tracking.uri={hide_passwords(config.uri)}"
     elif environment:
-        uri, origin = environment, f"MLFLOW_TRACKING_URI={hide_password(environment)}"
+        uri, origin = environment, f"MLFLOW_TRACKING_URI={hide_passwords(environment)}"
     else:
         uri, origin = f"sqlite:///{(root / DATABASE).as_posix()}", f"root={root}"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdsweep import streams
+from kdsweep.errors import UserError
 
 STEPS = 256  # whose keys are mixed at once
 
@@ -42,15 +45,31 @@ class MemberKeys:
 
 
 class DropoutClock:
-    """What all dropout layers of a network share: whose masks, and which step it is."""
+    """What all dropout layers of a network share: whose masks, and which step it is.
 
-    def __init__(self) -> None:
-        self.keys = MemberKeys(torch.zeros(1, dtype=torch.int64))  # in execution order
-        self.step = 0
+    Attributes:
+        layers: how many dropout layers the network has.
+    """
+
+    def __init__(self, layers: int = 1) -> None:
+        self.layers = layers
+        self.start(MemberKeys(torch.zeros(1, dtype=torch.int64)), 0)
+
+    def start(self, keys: MemberKeys, step: int) -> None:
+        """Begin a forward pass of the members of ``keys``, in execution order."""
+        self.keys = keys
+        self.step = step
+        self.calls: dict[int, int] = {}  # of each layer, in this forward pass
 
     def draws(self, layer: int, position: Tensor) -> Tensor:
-        """Float32 in [0, 1) for each position [B, 1, ...] and member: [B, n, ...]."""
-        state = self.keys.at(self.step, layer).reshape(1, -1, *[1] * (position.dim() - 2))
+        """Float32 in [0, 1) for each position [B, 1, ...] and member: [B, n, ...].
+
+        A layer that is called again in the same forward pass draws anew.
+        """
+        call = self.calls.get(layer, 0)
+        self.calls[layer] = call + 1
+        state = self.keys.at(self.step, layer + call * self.layers)
+        state = state.reshape(1, -1, *[1] * (position.dim() - 2))
         return streams.unit(streams.mixed(state, position))
 
     def __deepcopy__(self, memo: object) -> DropoutClock:
@@ -58,11 +77,21 @@ class DropoutClock:
 
 
 class SeededDropout(nn.Module):
-    """Replaces nn.Dropout; takes [B, n * F, ...] with the members folded into the channels."""
+    """Replaces nn.Dropout; takes [B, n * F, ...] with the members folded into the channels.
 
-    def __init__(self, p: float, *, layer: int, clock: DropoutClock) -> None:
+    Args:
+        p: the share that is dropped.
+        layer: its number in the network.
+        clock: the network's.
+        channels: whether whole channels are dropped, as nn.Dropout1d, 2d and 3d do.
+    """
+
+    def __init__(
+        self, p: float, *, layer: int, clock: DropoutClock, channels: bool = False
+    ) -> None:
         super().__init__()
         self.p = p
+        self.channels = channels
         self.layer = layer
         self.clock = clock
 
@@ -71,11 +100,12 @@ class SeededDropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         members = len(self.clock.keys)
-        position = torch.arange(x.numel() // members, device=x.device)
-        position = position.reshape(x.shape[0], 1, x.shape[1] // members, *x.shape[2:])
+        shape = (*x.shape[:2], *[1] * (x.dim() - 2)) if self.channels else x.shape
+        position = torch.arange(math.prod(shape) // members, device=x.device)
+        position = position.reshape(shape[0], 1, shape[1] // members, *shape[2:])
         draws = self.clock.draws(self.layer, position)
-        mask = (draws >= self.p).reshape(x.shape)
-        return x * mask / (1 - self.p)
+        mask = (draws >= self.p).reshape(shape)
+        return x * mask / ((1 - self.p) or 1.0)
 
 
 class SeededDepth(nn.Module):
@@ -115,15 +145,45 @@ def seed_dropout(model: nn.Module) -> DropoutClock:
         for name, child in parent.named_children()
         if _seeded(child, 0, clock) is not None
     ]
+    clock.layers = max(len(layers), 1)
     for layer, (parent, name, child) in enumerate(layers):
         setattr(parent, name, _seeded(child, layer, clock))
     return clock
 
 
+@torch.no_grad()
+def refuse_other_randomness(model: nn.Module, image_size: int, *, given: str) -> None:
+    """Let no network train that draws from torch's global generator in its forward pass.
+
+    Its students would depend on what trains beside them, and would not come out the same again.
+
+    Args:
+        model: as it was made; it stays as it is.
+        image_size: pixels, height and width.
+        given: what the user gave for the model, as ``key=value``.
+
+    Raises:
+        UserError: it draws, such as by functional dropout, which has no layer to be replaced.
+    """
+    tried = copy.deepcopy(model).train()
+    seed_dropout(tried)
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        tried(torch.zeros(2, 3, image_size, image_size))
+        drawn = not torch.equal(torch.get_rng_state(), before)
+    if drawn:
+        raise UserError(
+            f"{given}: draws random numbers by itself in training (functional or alpha dropout), "
+            "so its runs could not be repeated; choose a network whose dropout is a layer, "
+            "nn.Dropout or nn.Dropout2d"
+        )
+
+
 def _seeded(module: Any, layer: int, clock: DropoutClock) -> nn.Module | None:
     """What takes the place of a layer that draws from torch's global generator."""
-    if isinstance(module, nn.Dropout):
-        return SeededDropout(module.p, layer=layer, clock=clock)
+    if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
+        channels = not isinstance(module, nn.Dropout)
+        return SeededDropout(module.p, layer=layer, clock=clock, channels=channels)
     kind = type(module).__name__  # the libraries need not be there
     if kind == "StochasticDepth":
         rows = module.mode == "row"

@@ -190,8 +190,7 @@ def _outputs(
     """The outputs of a student and of every layer by name; the student's own begin with ':'."""
     for layer in network.modules():
         if isinstance(layer, (SeededDropout, SeededDepth)):
-            layer.clock.keys = MemberKeys(torch.tensor(seeds))
-            layer.clock.step = 0
+            layer.clock.start(MemberKeys(torch.tensor(seeds)), 0)
     names = tuple(n for n, _ in network.named_modules() if n and not n.endswith(INPUT))
     with tapped(network, names) as layers:
         logits, features, _ = functional_call(network, dict(state), (images, {}))

@@ -75,13 +75,12 @@ class Population:
         self.tried = False
         self.optimizer = StackedOptimizer(list(self.params.values()), optimizer)
         self.seeds = torch.tensor([m.seed for m in members], dtype=torch.int64, device=device)
-        keys = {key for member in members for key in member.hyper}
+        assert len({frozenset(m.hyper) for m in members}) == 1, "members name the same numbers"
         base = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay}
+        numbers = [{**base, **m.hyper} for m in members]
         self.hyper = {
-            key: torch.tensor(
-                [m.hyper.get(key, base.get(key, 0.0)) for m in members], dtype=dtype, device=device
-            )
-            for key in sorted(keys | base.keys())
+            key: torch.tensor([each[key] for each in numbers], dtype=dtype, device=device)
+            for key in sorted(numbers[0])
         }
 
     def __len__(self) -> int:
@@ -174,8 +173,7 @@ class Chunk:
         """
         if self.network.training != train:
             self.network.train(train)
-        self.clock.keys = self.keys
-        self.clock.step = step
+        self.clock.start(self.keys, step)
         features = {} if teacher is None else teacher.features
         logits, own, taught = functional_call(
             self.network,

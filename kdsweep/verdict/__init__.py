@@ -2,23 +2,45 @@
 
 from kdsweep.verdict.confirm import Confirmation, confirm
 from kdsweep.verdict.design import LEVEL, MARGIN, Place, RaceDesign, baseline_seeds
+from kdsweep.verdict.forecast import Forecast, forecast
 from kdsweep.verdict.images import Crossed, crossed_bootstrap
 from kdsweep.verdict.judge import judge
-from kdsweep.verdict.outcome import Average, Cell, Outcome, Verdict
+from kdsweep.verdict.outcome import Average, Cell, Comparison, Outcome, Verdict
+from kdsweep.verdict.text import (
+    Axis,
+    answer_sentence,
+    average_sentence,
+    cell_sentence,
+    forecast_sentence,
+    images_sentence,
+    outcome_lines,
+    scope_sentence,
+)
 
 __all__ = [
     "LEVEL",
     "MARGIN",
     "Average",
+    "Axis",
     "Cell",
+    "Comparison",
     "Confirmation",
     "Crossed",
+    "Forecast",
     "Outcome",
     "Place",
     "RaceDesign",
     "Verdict",
+    "answer_sentence",
+    "average_sentence",
     "baseline_seeds",
+    "cell_sentence",
     "confirm",
     "crossed_bootstrap",
+    "forecast",
+    "forecast_sentence",
+    "images_sentence",
     "judge",
+    "outcome_lines",
+    "scope_sentence",
 ]

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdsweep.verdict.spending import round_levels
 
@@ -42,10 +43,14 @@ def baseline_seeds(n: int, cells: int) -> int:
 
 
 class Place(NamedTuple):
-    """Which cells an average is over: all of them, or those at ``index`` of ``axis``."""
+    """Which cells an average is over: those at one place of an axis, or all (no axis)."""
 
     axis: int | None
-    index: int | None
+    at: int
+
+    def of(self, grid: NDArray[Any]) -> NDArray[Any]:
+        """The values of a grid, its first dimensions the axes, that the average is over."""
+        return grid if self.axis is None else grid.take(self.at, axis=self.axis)
 
 
 def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
@@ -54,7 +59,7 @@ def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
         return ()
     long = [axis for axis, length in enumerate(axes) if length > 1]
     levels = long if len(long) > 1 else []  # along a single axis they are the cells
-    return (*(Place(a, i) for a in levels for i in range(axes[a])), Place(None, None))
+    return (*(Place(a, i) for a in levels for i in range(axes[a])), Place(None, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +86,7 @@ class RaceDesign:
         rounds: int = 1,
         axes: Sequence[int] | None = None,
         groups: Sequence[int] | None = None,
+        baseline: int | None = None,
         level: float = LEVEL,
         margin: float = MARGIN,
         futility: float | None = None,
@@ -93,6 +99,7 @@ class RaceDesign:
             rounds: 1 judges once.
             axes: lengths of the grid's axes where it is complete, the last one fastest.
             groups: for each cell which baseline it is compared with, where there are several.
+            baseline: seeds of each baseline in the first round; by default ``baseline_seeds``.
             level: of the simultaneous confidence intervals.
             margin: points within which a difference does not matter.
             futility: |t| up to which a cell leaves undecided; by default 1 up to 10 cells, else
@@ -105,16 +112,14 @@ class RaceDesign:
         group = tuple(groups) if groups is not None else (0,) * cells
         assert len(group) == cells, (len(group), cells)
         assert set(group) == set(range(max(group) + 1)), group
-        first = baseline_seeds(seeds, max(np.bincount(group).tolist()))
+        first = baseline or baseline_seeds(seeds, max(np.bincount(group).tolist()))
         grown = math.ceil(_BASELINE_GROWTH * first)
         own = tuple(seeds * (r + 1) for r in range(rounds))
         theirs = tuple(first + grown * r for r in range(rounds))
         shares = cells + _AVERAGE_SHARE * len(places(axes))
         error = -math.expm1(math.log(level) / shares)
-        # Of the least information that cells or baseline can have: rounds are then the least alike.
-        fractions = [
-            min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)
-        ]
+        # The least information that cells or baseline can have: rounds are then least alike.
+        fractions = [min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)]
         return cls(
             cells=cells,
             axes=None if axes is None else tuple(axes),
@@ -166,4 +171,7 @@ class RaceDesign:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:
         """The design that ``to_dict`` was made of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()
+        }
+        return cls(**values)

@@ -6,7 +6,6 @@ is Welch's comparison with moderated variances. Cells may share seeds with each 
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -27,38 +26,43 @@ class Estimate(NamedTuple):
     baseline_variance: Array  # of one seed of what it is compared with
 
 
-def estimate(scores: Array, baselines: Array, weights: Array) -> Estimate:
+def estimate(
+    scores: Array, baselines: Array, weights: Array, *, seeds: Array | None = None
+) -> Estimate:
     """Compare rows with weighted means of baselines.
 
     Args:
         scores: [..., rows, n], NaN where there is no such seed.
         baselines: [..., groups, n0], NaN likewise, of other seeds.
         weights: [rows, groups], each row's of the baselines, of sum 1.
+        seeds: [..., rows], how many each row's mean is worth, by default those it has.
     """
     own, theirs = moderate(scores), moderate(baselines)
-    n, n0 = _count(scores), _count(baselines)
     used = weights > 0.0
-    variance = own.moderated / n
-    shares = weights**2 * np.where(used, (theirs.moderated / n0)[..., None, :], 0.0)
-    reference = shares.sum(axis=-1)
-    unsure = np.where(used, shares**2 / theirs.df[..., None, :], 0.0).sum(axis=-1)
+    variance = own.moderated / (_count(scores) if seeds is None else seeds)
+    error0 = weights**2 * (theirs.moderated / _count(baselines))[..., None, :]
+    reference = np.where(used, error0, 0.0).sum(axis=-1)
+    unsure = np.where(used, error0**2 / theirs.df[..., None, :], 0.0).sum(axis=-1)
     total = variance + reference
-    means = np.where(used, _mean(baselines)[..., None, :], 0.0)
-    spread = np.where(used, weights * theirs.moderated[..., None, :], 0.0).sum(axis=-1)
+    means = np.where(used, weights * mean(baselines)[..., None, :], 0.0).sum(axis=-1)
+    one_seed = np.where(used, weights * theirs.moderated[..., None, :], 0.0).sum(axis=-1)
     return Estimate(
-        difference=_mean(scores) - (weights * means).sum(axis=-1),
+        difference=mean(scores) - means,
         error=np.sqrt(total),
         df=total**2 / (variance**2 / own.df + unsure),
         own_variance=own.moderated,
-        baseline_variance=spread,
+        baseline_variance=one_seed,
     )
 
 
-def _count(values: Array) -> NDArray[np.int64]:
-    return np.maximum((~np.isnan(values)).sum(axis=-1), 1)
+def mean(values: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """Of what is there, along an axis; NaN where nothing is."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=axis)
+    total = np.where(there, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
-def _mean(values: Array) -> Array:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN
-        return np.asarray(np.nanmean(values, axis=-1))
+def _count(values: Array) -> Array:
+    count: Array = (~np.isnan(values)).sum(axis=-1).astype(np.float64)
+    return np.maximum(count, 1.0)

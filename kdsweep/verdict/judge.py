@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.verdict.design import Place, RaceDesign
+from kdsweep.verdict.design import RaceDesign
 from kdsweep.verdict.outcome import Average, Cell, Outcome, Verdict
 from kdsweep.verdict.race import BETTER, EQUIVALENT, OPEN, WORSE, Comparisons, Race, race
 
@@ -21,7 +21,7 @@ _VERDICTS = {
     EQUIVALENT: Verdict.EQUIVALENT,
     OPEN: Verdict.OPEN,
 }
-_MOST_SEEDS = 10_000  # beyond which nobody is told how many more it would take
+_MOST_SEEDS = 1_000  # beyond which nobody is told how many more it would take
 
 
 def judge(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]) -> Outcome:
@@ -46,7 +46,7 @@ def judge(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array
     state, done = None, 0
     while done < design.rounds and going.any():
         n, n0 = design.seeds[done], design.baselines[done]
-        behind = any(len(scores[i]) < n for i in np.flatnonzero(going))
+        behind = any(len(scores[i]) < n for i in np.flatnonzero(going).tolist())
         if behind or any(len(baselines[g]) < n0 for g in set(groups[going].tolist())):
             break
         done += 1
@@ -65,9 +65,7 @@ def _padded(rows: Sequence[Array], width: int) -> Array:
     return filled
 
 
-def _unjudged(
-    design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]
-) -> Outcome:
+def _unjudged(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]) -> Outcome:
     """The differences so far, before the first round is complete."""
     means = [_mean(values[: design.baselines[0]]) for values in baselines]
     cells = []
@@ -138,13 +136,13 @@ def _averages(
     members = np.arange(design.cells).reshape(design.axes or (design.cells,))
     averages = []
     for i, place in enumerate(design.places):
-        part = members if place.axis is None else members.take(place.index, axis=place.axis)
+        part = place.of(members)
         rows = part.ravel()
-        good = int((~np.isnan(scores[rows, :n]).any(axis=0)).sum())
+        seen = ~np.isnan(scores[rows, :n])
         groups = [design.groups[row] for row in rows.tolist()]
         mean = float(np.mean([means[group] for group in groups]))
         least = min(finished[group] for group in groups)
-        common = _comparison(state.averages, i, good, n, mean, least)
+        common = _comparison(state.averages, i, int(seen.sum()), seen.size, mean, least)
         averages.append(Average(**common, place=place))
     return tuple(averages)
 
@@ -177,13 +175,13 @@ def _reason(good: int, n: int, baseline_n: int) -> str:
     """Why there is no interval."""
     if baseline_n < 2:
         return "fewer than two seeds of the baseline finished"
-    if good < 2:
+    if good < n:
         return f"{n - good} of {n} seeds failed"
     return "no spread between seeds to judge by"
 
 
 def _more_seeds(design: RaceDesign, found: Comparisons, n: NDArray[np.int64]) -> list[int | None]:
-    """How many more seeds of each cell its present difference would take to be decided.
+    """How many more seeds each cell's present difference would take to be decided.
 
     By the level of the last round, with the baseline's seeds in proportion to the cell's; None
     where there is no interval, or it would take ``_MOST_SEEDS``.

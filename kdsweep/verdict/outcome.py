@@ -9,7 +9,7 @@ from kdsweep.verdict.design import Place, RaceDesign
 
 
 class Verdict(StrEnum):
-    """The four answers. The order of the rules is theirs: a difference comes before equivalence."""
+    """The four answers; a difference comes before equivalence."""
 
     BETTER = "better"  # the interval lies above 0, however little
     WORSE = "worse"  # below 0
@@ -26,7 +26,7 @@ class Comparison:
 
     verdict: Verdict
     difference: float | None  # None where no seed finished
-    n: int  # seeds that finished
+    n: int  # seeds that finished; of an average, those of all its cells
     failed: int  # seeds that did not
     error: float | None = None  # standard error
     low: float | None = None  # simultaneous interval, within what accuracies can be

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsweep.verdict.design import RaceDesign
-from kdsweep.verdict.estimate import Estimate, estimate
+from kdsweep.verdict.estimate import Estimate, estimate, mean
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -112,34 +112,48 @@ def _compare(found: Estimate, level: float, margin: float) -> Comparisons:
 
     half = stdtrit(found.df, 1.0 - 0.5 * level) * found.error
     low, high = found.difference - half, found.difference + half
-    return Comparisons(
-        verdict=classify(low, high, margin), low=low, high=high, **found._asdict()
-    )
+    return Comparisons(verdict=classify(low, high, margin), low=low, high=high, **found._asdict())
 
 
 def _averages(design: RaceDesign, scores: Array, baselines: Array) -> Comparisons:
     """Averages over cells after the first round, where all cells have the same seeds.
 
-    An average's score on a seed is the mean of its cells' scores on that seed, so that whatever
-    cells share on a seed counts as often as there are seeds, and not as often as cells. A seed
-    that failed in one of the cells is left out.
+    An average's score on a seed is its cells' mean on that seed, so that whatever cells share on
+    a seed counts as often as there are seeds, and not as often as there are cells.
     """
-    maps = len(scores)
-    groups = np.eye(design.baseline_count)[np.array(design.groups)]
+    maps, n = len(scores), design.seeds[0]
     axes = design.axes or (design.cells,)
-    grid = scores[..., : design.seeds[0]].reshape(maps, *axes, design.seeds[0])
-    weight = groups.reshape(*axes, -1)
-    theirs = baselines[..., : design.baselines[0]]
+    grid = scores[..., :n].reshape(maps, *axes, n)
+    groups = np.eye(design.baseline_count)[np.array(design.groups)].reshape(*axes, -1)
     parts = []
     for axis in dict.fromkeys(place.axis for place in design.places):
         over = tuple(i for i in range(len(axes)) if i != axis)
-        rows = grid.mean(axis=tuple(i + 1 for i in over)).reshape(maps, -1, design.seeds[0])
-        weights = weight.mean(axis=over).reshape(rows.shape[1], -1)
-        parts.append(
-            _compare(estimate(rows, theirs, weights), design.average_level, design.margin)
+        rows, worth = _over(grid, tuple(i + 1 for i in over))
+        found = estimate(
+            rows.reshape(maps, -1, n),
+            baselines[..., : design.baselines[0]],
+            groups.mean(axis=over).reshape(-1, design.baseline_count),
+            seeds=worth.reshape(maps, -1),
         )
+        parts.append(_compare(found, design.average_level, design.margin))
     names = Comparisons.__dataclass_fields__
     empty = np.zeros((maps, 0))
     return Comparisons(
-        **{n: np.concatenate([empty, *(getattr(p, n) for p in parts)], axis=1) for n in names}
+        **{k: np.concatenate([empty, *(getattr(p, k) for p in parts)], axis=1) for k in names}
     )
+
+
+def _over(grid: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Scores by seed [..., n] of the means over some axes of a grid, and how many seeds they are.
+
+    Without failures they are the plain means. A cell that failed on a seed is left out there,
+    but its own mean counts as much as any other cell's.
+    """
+    seen = ~np.isnan(grid)
+    count = seen.sum(axis=-1).astype(np.float64)
+    centres = mean(grid)
+    several = (count > 1.0)[..., None]  # one seed tells nothing of how the seeds vary
+    by_seed = mean(np.where(several, grid - centres[..., None], np.nan), axis=axes)
+    by_seed = by_seed - mean(by_seed)[..., None]
+    inverse = 1.0 / np.where(count > 0.0, count, np.nan)
+    return by_seed + centres.mean(axis=axes)[..., None], 1.0 / inverse.mean(axis=axes)

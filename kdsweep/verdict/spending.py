@@ -17,6 +17,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 GAMMA = -1.0
 _NODES = 96  # of the integral over the walks still inside
@@ -47,16 +50,20 @@ def round_levels(
     before, earlier = 0.0, 0.0
     for t, total in zip(fractions, spent(error, fractions, gamma), strict=True):
         step = math.sqrt(t - earlier)
-
-        def beyond(limit: float) -> float:
-            return float(density @ (ndtr((-limit - walk) / step) + ndtr((walk - limit) / step)))
-
-        target = total - before
-        highest = math.sqrt(t) * -float(ndtri(0.25 * target)) + 1.0
-        limit = float(brentq(lambda x: beyond(x) - target, 0.0, highest, xtol=1e-12))
+        highest = math.sqrt(t) * -float(ndtri(0.25 * (total - before))) + 1.0
+        passed = (walk, density, step, total - before)
+        limit = float(brentq(_excess, 0.0, highest, args=passed, xtol=1e-12))
         levels.append(2.0 * float(ndtr(-limit / math.sqrt(t))))
         there = limit * unit
         kernel = np.exp(-0.5 * ((there[:, None] - walk) / step) ** 2)
         density = (kernel @ density) * limit * unit_weight / (step * math.sqrt(2.0 * math.pi))
         walk, before, earlier = there, total, t
     return tuple(levels)
+
+
+def _excess(limit: float, walk: Array, density: Array, step: float, target: float) -> float:
+    """How much more than ``target`` of the walks is beyond +-limit after a step."""
+    from scipy.special import ndtr
+
+    beyond = ndtr((-limit - walk) / step) + ndtr((walk - limit) / step)
+    return float(density @ beyond) - target

@@ -7,11 +7,12 @@ is therefore drawn towards the mean of all (Smyth 2004, Stat. Appl. Genet. Mol. 
 
     moderated_c = (d0 * pooled + d_c * s_c^2) / (d0 + d_c).
 
-d0 is what the spread of log s_c^2 over the cells says: infinite where the variances differ no
-more than chance allows, near 0 where they differ wildly. Three departures from Smyth make it hold
-for few seeds, few and correlated cells: d0 is the one whose spread would be exceeded half of the
-time (with a handful of cells the best guess is too often infinite), what chance allows is reduced
-by the correlation of the variances, and a cell far noisier than the mean keeps its own variance.
+d0 is what the spread of log s_c^2 over the cells says: large where the variances differ no more
+than chance allows, near 0 where they differ wildly. Four departures from Smyth make it hold for
+few seeds and for few and correlated cells: d0 is the one whose spread would be exceeded half of
+the time; it is at most half of the other cells' degrees of freedom, so that a cell alone keeps to
+itself; what chance allows is reduced by the correlation of the variances; and a cell far noisier
+than the mean keeps its own variance.
 
 The pooled variance itself is unsure: cells may share seeds, and then 25 of them are worth less
 than 25. With S_c the sums of squares, Var(sum S_c) = 2 sum_ij d_ij sigma_ij^2, where d_ij + 1
@@ -34,7 +35,8 @@ Array = NDArray[np.float64]
 
 _PLAUSIBLE = 0.5  # tail of the spread's chi-square at which d0 is taken
 _TIE = 0.01  # lower tail of a pooled variance's: less is a tie by chance
-_NOISY = 0.125  # upper tail of the same: a noisier cell is taken at its word
+_TRUST = 0.5  # of the other cells' degrees of freedom: the most that d0 can be
+_NOISY = 0.15  # upper tail of a pooled variance's: a noisier cell is taken at its word
 _ROUNDING = 1e-9  # points: accuracies are counts over images, so less is no spread
 
 
@@ -65,27 +67,19 @@ def moderate(scores: Array) -> Spread:
     pooled = squares.sum(axis=-1) / np.maximum(total_df, 1)
     pooled = np.where(pooled > _ROUNDING**2, pooled, math.nan)[..., None]
     own = squares / d
-    cells = scores.shape[-2]
-    if cells == 1:
-        missing = ~judged | np.isnan(pooled)
-        return Spread(np.where(missing, math.nan, own), np.where(missing, math.nan, 1.0 * d))
     pooled_df, correlation = _pooled_df(centred, seen & judged[..., None], squares)
     # Accuracies are counts over a finite set, so a few seeds can agree to the last image.
-    floored = np.maximum(own, pooled * (chdtri(d, 1.0 - _TIE) / d))
-    noisy = floored > pooled * (chdtri(d, _NOISY) / d)
-    d0 = _prior_df(floored, d, judged, correlation)[..., None]
-    weight = np.where(np.isinf(d0), 1.0, d0 / (np.where(np.isinf(d0), 1.0, d0) + d))
-    moderated = weight * pooled + (1.0 - weight) * floored
-    moderated = np.where(noisy, np.maximum(floored, moderated), moderated)
+    own = np.maximum(own, pooled * (chdtri(d, 1.0 - _TIE) / d))
+    noisy = own > pooled * (chdtri(d, _NOISY) / d)
+    others = total_df[..., None] - d
+    d0 = np.minimum(_prior_df(own, d, judged, correlation)[..., None], _TRUST * others)
+    weight = d0 / (d0 + d)
+    moderated = weight * pooled + (1.0 - weight) * own
+    moderated = np.where(noisy, np.maximum(own, moderated), moderated)
     # As far as it rests on the pooled variance, it is as unsure as that.
     df = 1.0 / (1.0 / (d0 + d) + weight**2 / pooled_df[..., None])
-    df = np.where(noisy & (floored >= moderated), np.minimum(df, d), df)
-    alone = (judged.sum(axis=-1) == 1)[..., None]
-    missing = ~judged | np.isnan(pooled)
-    return Spread(
-        np.where(missing, math.nan, np.where(alone, own, moderated)),
-        np.where(missing, math.nan, np.where(alone, d, df)),
-    )
+    known = judged & ~np.isnan(pooled)
+    return Spread(np.where(known, moderated, math.nan), np.where(known, df, math.nan))
 
 
 def _prior_df(own: Array, d: NDArray[np.int64], judged: NDArray[np.bool_], r: Array) -> Array:

@@ -112,8 +112,8 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
         TrainConfig,
         "train.precision",
         ["fp16", "half"],
-        "one of auto, float32, bf16, float64",
-        ["auto", "float32", "bf16", "float64"],
+        "one of auto, float32, tf32, bf16, float64",
+        ["auto", "float32", "tf32", "bf16", "float64"],
     ),
     (TrainConfig, "train.fuse", ["vmapped", ""], "one of auto, loop, grouped", ["auto", "loop"]),
     (TrainConfig, "train.threads", [0, -2], "a number above 0", [None, 1]),
@@ -142,6 +142,7 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     ),
     (EvaluateConfig, "evaluate.batch_size", [0], "a number above 0", [1]),
     (TrackingConfig, "tracking.backend", ["wandb"], "one of local, server, none", ["local"]),
+    (TrackingConfig, "tracking.patience", [-1.0, NAN, INF], "0 or more", [0.0, 5.0]),
     (
         PrunerConfig,
         "pruner.name",

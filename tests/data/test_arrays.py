@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,13 +114,69 @@ def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
-def test_damage_is_told(tmp_path: Path, name: str) -> None:
-    cached(tmp_path / "x", _pictures)
-    path = tmp_path / "x" / name
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(UserError, match=r"damaged.*delete this folder"):
-        cached(tmp_path / "x", _pictures)
-    path.unlink()
-    with pytest.raises(UserError, match=r"damaged.*delete this folder"):
-        cached(tmp_path / "x", _pictures)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zero_the_end(path: Path) -> None:
+    """What a power cut leaves of a page that did not reach the disk."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + b"\0" * 20)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
+@pytest.mark.parametrize("damage", [cut, empty, zero_the_end, Path.unlink])
+def test_damaged_arrays_are_made_again(
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = cached(tmp_path / "x", _pictures)
+    damage(tmp_path / "x" / name)
+    again = cached(tmp_path / "x", _pictures)
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path / 'x'}: the cached images are damaged (")
+    assert torch.equal(again.train.images, torch.from_numpy(PIXELS[:3]))
+    assert again.train.labels.tolist() == [0, 1, 2]
+    assert again.digest == before.digest
+    assert cached(tmp_path / "x", _never).digest == before.digest
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("images.npy", PIXELS[::-1]),
+        ("images.npy", PIXELS.view(np.int8)),
+        ("images.npy", PIXELS.reshape(5, 3, 4, 1)),
+        ("labels.npy", np.array([0, 1, 2, 0, 2])),
+        ("labels.npy", np.array([0, 1, 2, 0, 1]).view(np.float64)),
+    ],
+    ids=["pixels", "type", "shape", "labels", "type of labels"],
+)
+def test_replaced_arrays_are_noticed(tmp_path: Path, name: str, other: NDArray[Any]) -> None:
+    cached(tmp_path / "x", _pictures)
+    np.save(tmp_path / "x" / name, other)
+    again = cached(tmp_path / "x", _pictures)
+    assert torch.equal(again.train.images, torch.from_numpy(PIXELS[:3]))
+    assert again.test.labels.tolist() == [0, 1]
+    assert (again.train.images.dtype, again.train.labels.dtype) == (torch.uint8, torch.int64)
+
+
+def test_edited_classes_are_noticed(tmp_path: Path) -> None:
+    cached(tmp_path / "x", _pictures)
+    meta = tmp_path / "x" / "meta.json"
+    meta.write_text(meta.read_text().replace('"a"', '"z"'))
+    assert cached(tmp_path / "x", _pictures).classes == ("a", "b", "c")
+
+
+def test_who_has_damaged_arrays_open_keeps_them(tmp_path: Path) -> None:
+    first = cached(tmp_path / "x", _pictures)
+    cut(tmp_path / "x" / "labels.npy")
+    cached(tmp_path / "x", _pictures)
+    assert torch.equal(first.train.images, torch.from_numpy(PIXELS[:3]))

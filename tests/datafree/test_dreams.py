@@ -13,6 +13,7 @@ from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
 from kdsweep.store import Store
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import Found
 from tests.train.setting import ONE_BY_ONE, Net
 
@@ -51,7 +52,8 @@ def made(
     config: Config, load: Asked, *, key: str = "t", hardware: Hardware = HARDWARE
 ) -> tuple[Path, DeviceDataset, list[tuple[int, int]]]:
     store, steps = Store(Path(config.root)), list[tuple[int, int]]()
-    teacher = Found(kind="teacher", key=key, folder=Path("nowhere"), meta={}, found=True)
+    meta = NetworkMeta(name="net", seed=0, classes=10, split="validation")
+    teacher = Found(kind="teacher", key=key, folder=Path("nowhere"), meta=meta, found=True)
     dataset = load_device_dataset(config, hardware)
     folder = dreams.find_or_make(
         store, teacher, load, config, dataset, hardware, lambda *step: steps.append(step)

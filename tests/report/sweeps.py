@@ -76,10 +76,8 @@ def judged() -> Sweep:
     """The same with verdicts on the complete cells."""
     sweep = temperatures()
     first, second, *rest = sweep.cells
-    negative = CellVerdict(
-        word="negative", difference=-0.5, low=-0.875, high=-0.125, p_better=0.01
-    )
-    positive = CellVerdict(word="positive", difference=1.0, low=0.5, high=1.75, p_better=0.99)
+    negative = CellVerdict(word="worse", difference=-0.5, low=-0.875, high=-0.125, p_better=0.01)
+    positive = CellVerdict(word="better", difference=1.0, low=0.5, high=1.75, p_better=0.99)
     cells = (replace(first, verdict=negative), replace(second, verdict=positive), *rest)
     return replace(sweep, cells=cells)
 

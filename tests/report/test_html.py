@@ -77,8 +77,8 @@ def test_the_page_holds_question_protocol_table_verdict_and_commands() -> None:
     assert page.rows[1:] == [
         ["teacher teacher", "83.13", "1", "+11.13", "", "", "", ""],
         ["baseline baseline student", "72.00 ± 1.00", "3", "", "", "", "", ""],
-        ["T=1", "72.00 ± 1.41", "2", "-0.50", "-0.88, -0.12", "0.010", "negative", "1m01"],
-        ["T=2 *", "73.00 ± 0.71", "2", "+1.00", "+0.50, +1.75", "0.990", "positive", "1m02"],
+        ["T=1", "72.00 ± 1.41", "2", "-0.50", "-0.88, -0.12", "0.010", "worse", "1m01"],
+        ["T=2 *", "73.00 ± 0.71", "2", "+1.00", "+0.50, +1.75", "0.990", "better", "1m02"],
         [
             *("T=3", "74.25", "1/2", "+2.25", "", ""),
             *("failed: seed 1: the loss is not finite in epoch 2", ""),

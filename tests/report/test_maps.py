@@ -61,10 +61,10 @@ def test_forest_has_a_line_for_each_interval_and_the_band() -> None:
         spans.append([point[0] for point in bar.get_segments()[0]])
     assert spans == [[-0.875, -0.125], [0.5, 1.75]]
     colours = [to_rgba(container[0].get_color()) for container in axes.containers]
-    assert colours == [to_rgba(COLOURS["negative"]), to_rgba(COLOURS["positive"])]
+    assert colours == [to_rgba(COLOURS["worse"]), to_rgba(COLOURS["better"])]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["T=1", "T=2 *"]
     assert "2 of 4 cells have no verdict" in axes.get_title(loc="left")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["positive", "negative"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["better", "worse"]
 
 
 def test_25_labels_do_not_overlap() -> None:
@@ -73,7 +73,7 @@ def test_25_labels_do_not_overlap() -> None:
             label=f"temperature={i // 5 + 1} alpha=0.{2 * (i % 5) + 1}",
             values={"i": i},
             accuracy_by_seed={0: 70.0},
-            verdict=CellVerdict(word="inconclusive", difference=0.1, low=-0.2, high=0.4),
+            verdict=CellVerdict(word="open", difference=0.1, low=-0.2, high=0.4),
         )
         for i in range(25)
     )

@@ -161,7 +161,7 @@ def test_forest_holds_the_cells_with_a_verdict() -> None:
     lines = series.forest(judged())
     assert lines is not None
     assert [(line.label, line.role, line.verdict.word) for line in lines] == [
-        ("T=1", "distilled", "negative"),
-        ("T=2", "best", "positive"),
+        ("T=1", "distilled", "worse"),
+        ("T=2", "best", "better"),
     ]
     assert series.forest(temperatures()) is None

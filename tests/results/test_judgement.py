@@ -62,7 +62,7 @@ def test_every_cell_gets_the_verdict_of_the_map() -> None:
     records = [record(1, BETTER, BASE), record(2, WORSE, BASE)]
     sweep = judge_sweep(summarise("s", records), records, adaptive=False)
     words = [cell.verdict.word for cell in sweep.cells if cell.verdict is not None]
-    assert words == ["positive", "negative"]
+    assert words == ["better", "worse"]
     outcome = blocked_map(*paired_scores(records, "val_accuracy"))
     assert sweep.cells[0].verdict is not None
     assert sweep.cells[0].verdict.low == outcome.cells[0].low
@@ -87,4 +87,4 @@ def test_one_seed_is_told_to_be_too_few() -> None:
     records = [record(1, {0: 80.0}, {0: 70.0})]
     sweep = judge_sweep(summarise("s", records), records, adaptive=False)
     assert sweep.cells[0].verdict is None
-    assert "inconclusive" in sweep.verdict_lines[-1]
+    assert "open" in sweep.verdict_lines[-1]

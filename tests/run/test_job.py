@@ -19,7 +19,8 @@ from kdsweep.config import (
     TrainConfig,
 )
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.run.job import Job, Outcome, group_jobs, group_key, is_number, numbers, why_apart
+from kdsweep.run.grouping import group_jobs, group_key, is_number, numbers, why_apart
+from kdsweep.run.job import Job, Outcome
 
 
 def config(losses: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Config:

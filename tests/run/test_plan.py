@@ -77,6 +77,22 @@ def test_a_checkpoint_is_of_the_first_teacher_of_a_chain(tmp_path: Path) -> None
         plan([job(tmp_path, *given, "teacher.assistants=[resnet8]", "pair.teacher.width=0.5")])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["pair.student={name: timm/ghostnet_050, width: 1.0}"], "pair.student.name"),
+        (["pair.teacher={name: timm/ghostnet_050, width: 1.0}"], "pair.teacher.name"),
+        (["teacher.assistants=[timm/ghostnet_050]"], "teacher.assistants.name"),
+    ],
+)
+def test_a_network_with_randomness_of_its_own(
+    tmp_path: Path, overrides: list[str], key: str
+) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UserError, match=f"^{key}=timm/ghostnet_050: draws random numbers"):
+        plan([job(tmp_path, "distill=hinton", *overrides)])
+
+
 def test_a_baseline_that_diverges_fails_its_own_jobs_alone(tmp_path: Path) -> None:
     jobs = [
         job(tmp_path, "teacher.lr=1e-3", f"train.optimizer.lr={lr}") for lr in ("1e25", "1e-3")

@@ -28,6 +28,7 @@ from kdsweep.errors import TrainingError, UserError
 from kdsweep.models import create_model
 from kdsweep.run.population import Group, train_group
 from kdsweep.run.workers import Workers, pack, split, stop_workers, unpack, workers
+from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import WEIGHTS, Found
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
@@ -64,7 +65,8 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     torch.manual_seed(1)
     model = create_model(config.pair.teacher, classes=10, image_size=SIZE)
     save_file(model.state_dict(), root / WEIGHTS)
-    teacher = Found(kind="teacher", key="t", folder=root, meta={}, found=True)
+    meta = NetworkMeta(name="cifar_student", seed=1, classes=10, split="validation")
+    teacher = Found(kind="teacher", key="t", folder=root, meta=meta, found=True)
     return Group(config=config, teacher=teacher)
 
 

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from kdsweep.config import (
     Config,
@@ -40,9 +39,7 @@ def config(place: Path, **teacher: object) -> Config:
 
 
 def ready(config: Config) -> tuple[DeviceDataset, Hardware]:
-    threads = torch.get_num_threads()
     hardware = choose_hardware(config.train)
-    torch.set_num_threads(threads)
     return load_device_dataset(config, hardware), hardware
 
 

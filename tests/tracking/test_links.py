@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kdsweep.tracking.links import compare_url, hide_password, ui_command
+from kdsweep.config.secrets import hide_passwords
+from kdsweep.tracking.links import compare_url, ui_command
 
 
 def test_the_comparison_is_two_json_lists_in_the_fragment() -> None:
@@ -60,8 +61,8 @@ def test_a_server_is_opened_in_a_browser() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert hide_password("http://host:1/x") == "http://host:1/x"
-    assert hide_password("sqlite:////tmp/a:b@c.db") == "sqlite:////tmp/a:b@c.db"
-    hidden = hide_password("postgresql+psycopg2://me:se@cret@db:5432/runs?x=1")
+    assert hide_passwords("http://host:1/x") == "http://host:1/x"
+    assert hide_passwords("sqlite:////tmp/a:b@c.db") == "sqlite:////tmp/a:b@c.db"
+    hidden = hide_passwords("postgresql+psycopg2://me:se@cret@db:5432/runs?x=1")
     assert hidden == "postgresql+psycopg2://me:***@db:5432/runs?x=1"
     assert "secret" not in ui_command("postgresql://me:secret@db/runs", None)

@@ -5,14 +5,17 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep import streams
+from kdsweep.errors import UserError
 from kdsweep.train.dropout import (
     DropoutClock,
     MemberKeys,
     SeededDepth,
     SeededDropout,
+    refuse_other_randomness,
     seed_dropout,
 )
 from kdsweep.train.grouped import fold, unfold
@@ -21,7 +24,7 @@ from kdsweep.train.grouped import fold, unfold
 def masks(seeds: list[int], step: int, layer: int, *shape: int, p: float = 0.5) -> Tensor:
     """The masks [N, B, F, ...] of members that run together."""
     clock = DropoutClock()
-    clock.keys, clock.step = MemberKeys(torch.tensor(seeds)), step
+    clock.start(MemberKeys(torch.tensor(seeds)), step)
     ones = torch.ones(len(seeds), *shape, dtype=torch.float64)
     out = SeededDropout(p, layer=layer, clock=clock)(fold(ones))
     return unfold(out, len(seeds))
@@ -92,10 +95,78 @@ def test_every_dropout_of_a_network_is_replaced() -> None:
     )
 
 
+def test_all_is_dropped_at_a_rate_of_one() -> None:
+    x = torch.ones(3, 4, requires_grad=True)
+    out = SeededDropout(1.0, layer=0, clock=DropoutClock())(x)
+    assert torch.equal(out, nn.Dropout(1.0)(x))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient, torch.zeros(3, 4))
+
+
+def test_a_layer_that_is_called_twice_has_two_masks() -> None:
+    layer = nn.Dropout(0.5)
+    network = nn.Sequential(layer, nn.Dropout(0.5))
+    clock = seed_dropout(network)
+    x = torch.ones(50, 8)
+    for step in (0, 1):
+        clock.start(clock.keys, step)
+        first, second, other = network[0](x), network[0](x), network[1](x)
+        assert not torch.equal(first, second)
+        assert not torch.equal(second, other)
+        clock.start(clock.keys, step)
+        assert torch.equal(network[0](x), first)
+        assert torch.equal(network[0](x), second)
+
+
+@pytest.mark.parametrize(
+    ("kind", "space"), [(nn.Dropout1d, 1), (nn.Dropout2d, 2), (nn.Dropout3d, 3)]
+)
+def test_dropout_of_channels_drops_whole_ones(kind: type[nn.Module], space: int) -> None:
+    network = nn.Sequential(kind(0.25))
+    clock = seed_dropout(network)
+    ones = torch.ones(3, 200, 5, *[2] * space)
+    clock.start(MemberKeys(torch.tensor([5, 1, 5])), 2)
+    together = unfold(network(fold(ones)), 3)
+    first = together.flatten(3)[..., 0]
+    assert torch.equal(together.flatten(3), first[..., None].expand(-1, -1, -1, 2**space))
+    assert set(first.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs(float((first[0] == 0).double().mean()) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 1000)
+    for seed, out in zip([5, 1, 5], together, strict=True):
+        clock.start(MemberKeys(torch.tensor([seed])), 2)
+        assert torch.equal(network(ones[0]), out)
+
+
+class Functional(nn.Module):
+    """Dropout without a layer of its own."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.dropout(images, self.p, self.training)
+
+
+@pytest.mark.parametrize("layer", [Functional(0.01), nn.AlphaDropout(), nn.FeatureAlphaDropout()])
+def test_what_draws_from_the_global_generator_is_refused(layer: nn.Module) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(UserError, match=r"^pair.student.name=x: draws .* nn.Dropout2d$"):
+        refuse_other_randomness(nn.Sequential(layer), 8, given="pair.student.name=x")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("layer", [Functional(0.0), nn.Dropout(), nn.Dropout2d(), nn.ReLU()])
+def test_what_can_be_seeded_is_not_refused(layer: nn.Module) -> None:
+    network = nn.Sequential(layer).eval()
+    refuse_other_randomness(network, 8, given="")
+    assert network[0] is layer
+    assert not network.training
+
+
 def depth(seeds: list[int], *, step: int = 0, layer: int = 0, **how: bool) -> Tensor:
     """What stochastic depth makes of ones [N, B, F, H, W], for p = 0.25."""
     clock = DropoutClock()
-    clock.keys, clock.step = MemberKeys(torch.tensor(seeds)), step
+    clock.start(MemberKeys(torch.tensor(seeds)), step)
     options = {"by_image": True, "scaled": True, **how}
     drop = SeededDepth(0.25, layer=layer, clock=clock, **options)
     return unfold(drop(fold(torch.ones(len(seeds), 500, 6, 2, 2))), len(seeds))
@@ -134,9 +205,10 @@ def test_torchvisions_stochastic_depth_is_replaced() -> None:
     assert [layer.layer for layer in network] == [0, 1, 2, 3]
     assert [layer.p for layer in network] == [0.1, 0.2, 0.3, 0.4]
     assert [network[i].by_image for i in (1, 3)] == [True, False]
-    clock.step = 3
+    clock.start(clock.keys, 3)
     torch.manual_seed(0)
     first = network.train()(torch.ones(4, 8))
+    clock.start(clock.keys, 3)
     assert torch.equal(network(torch.ones(4, 8)), first)
     x = torch.ones(4, 8)
     assert network.eval()(x) is x

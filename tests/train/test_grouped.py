@@ -75,7 +75,7 @@ def run(
     seeds: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Logits, gradients of a sum of squares, and the state with its buffers after the step."""
-    clock.keys, clock.step = MemberKeys(seeds), 5
+    clock.start(MemberKeys(seeds), 5)
     state = {k: v.clone() for k, v in state.items()}
     leaves = {
         k: v.requires_grad_() for k, v in state.items() if k in dict(network.named_parameters())

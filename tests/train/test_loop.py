@@ -284,6 +284,13 @@ def test_what_is_reported(setting: Setting, solo: dict[str, Trained]) -> None:
     assert trained.seconds > 0
 
 
+def test_members_name_the_same_numbers(setting: Setting) -> None:
+    one, other = a_population(2)
+    short = {key: value for key, value in other.hyper.items() if key != "temperature"}
+    with pytest.raises(AssertionError, match="the same numbers"):
+        setting.population([one, dataclasses.replace(other, hyper=short)])
+
+
 def test_learning_from_the_labels_lowers_the_loss() -> None:
     setting = Setting()
     member = Member(name="a", seed=0, hyper={"alpha": 0.0, "temperature": 1.0, "lr": 0.05})
