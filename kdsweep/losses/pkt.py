@@ -19,10 +19,11 @@ def neighbours(embeddings: Tensor) -> Tensor:
 
     As in the authors' code an image is its own neighbour too.
     """
-    norm = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+    norm = embeddings.norm(dim=-1, keepdim=True)
     unit = embeddings / (norm + _EPS)
     kernel = (unit @ unit.transpose(-2, -1) + 1) / 2
-    return kernel / kernel.sum(-1, keepdim=True)
+    probabilities: Tensor = kernel / kernel.sum(-1, keepdim=True)
+    return probabilities
 
 
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:

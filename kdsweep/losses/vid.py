@@ -55,7 +55,7 @@ class Scaled(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The maps, and behind each member's own its scales at every position."""
-        members = maps.unflatten(1, (-1, self.channels))  # [B, N, C, H, W]
+        members = maps.view(len(maps), -1, self.channels, *maps.shape[2:])  # [B, N, C, H, W]
         scale = self.scale.reshape(1, -1, self.channels, 1, 1).expand_as(members)
         return torch.cat((members, scale), 2).flatten(1, 2)
 
@@ -98,5 +98,8 @@ class VID(FeatureLoss):
 
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]."""
-        stages = [gaussian_nll(*s.chunk(2, -3), t) for s, t in self.features(batch)]
-        return torch.stack(stages).sum(0)
+        losses = []
+        for predicted, teacher in self.features(batch):
+            mean, scale = predicted.chunk(2, -3)
+            losses.append(gaussian_nll(mean, scale, teacher))
+        return torch.stack(losses).sum(0)

@@ -148,6 +148,36 @@ def test_mixed_images_mix_cross_entropy_and_the_losses_that_use_labels():
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_ce_1_and_loss_w_are_alpha_half_with_rate_and_decay_set_for_it(name):
+    """docs/methods.md: what gives the published sum to the last step, not up to one half."""
+    rate, decay, eps, w = 0.05, 0.1, 1e-8, 3.0
+    published, ours = {
+        "sgd": ({"momentum": 0.9, "nesterov": True}, {"lr": 2 * rate, "weight_decay": decay / 2}),
+        "adam": ({"eps": eps}, {"lr": rate, "weight_decay": decay / 2, "eps": eps / 2}),
+        "adamw": ({"eps": eps}, {"lr": rate, "weight_decay": decay, "eps": eps / 2}),
+    }[name]
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+    case = Case("logit_mse", {}, members=1)
+    whole = Whole(case)
+    h = {"alpha": f64([0.5]), "logit_mse.weight": f64([w])}
+    ends = []
+    for half in (False, True):
+        logits = case.tensors["logits"].clone().requires_grad_()
+        settings = {"lr": rate, "weight_decay": decay, **published, **(ours if half else {})}
+        optimizer = make([logits], **settings)
+        for _ in range(20):
+            optimizer.zero_grad()
+            total, _ = whole({"logits": logits}, h=h)
+            ce = cross_entropy(logits, case.labels)
+            distance = (logits - case.teacher["logits"]).square().mean((-2, -1))
+            (total if half else ce + w * distance).sum().backward()
+            optimizer.step()
+        ends.append(logits.detach())
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(ends[0], case.tensors["logits"], atol=0.1)
+
+
 def test_states_are_updated():
     case = Case("crd", {"dimensions": 5, "negatives": 6})
     whole = Whole(case)
