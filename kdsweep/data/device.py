@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -64,18 +65,19 @@ class DeviceDataset:
 
 
 def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
-    """Load the dataset once per process and put it on the device.
+    """Load the dataset, once for as long as anybody in this process holds it, on the device.
 
     Raises:
         UserError: the dataset can't be had as it was asked for.
     """
     key = (digest(config.root, config.data, config.evaluate.protocol), hardware)
-    if key not in _prepared:
-        _prepared[key] = _prepare(config, hardware)
-    return _prepared[key]
+    dataset = _prepared.get(key)
+    if dataset is None:
+        dataset = _prepared[key] = _prepare(config, hardware)
+    return dataset
 
 
-_prepared: dict[tuple[str, Hardware], DeviceDataset] = {}
+_prepared: WeakValueDictionary[tuple[str, Hardware], DeviceDataset] = WeakValueDictionary()
 
 
 def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
