@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    temperature,
+    within,
+)
 from kdsweep.config.schedules import HyperSchedule
 
 
@@ -28,7 +36,7 @@ class DistillConfig:
     generator: GeneratorConfig | None = None
 
     def __post_init__(self) -> None:
-        positive("distill.temperature", self.temperature)
+        temperature("distill.temperature", self.temperature)
         require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
         for name, options in self.schedules.items():
             allowed = ("alpha", "temperature", *self.losses)
@@ -79,7 +87,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         at = "distill.generator"
         choice(f"{at}.objective", self.objective, ("dafl", "adversarial"))
-        positive(f"{at}.latent", self.latent)
+        within(f"{at}.latent", self.latent, 1, 100_000)
         positive(f"{at}.lr", self.lr)
         if self.steps is not None:
             positive(f"{at}.steps", self.steps)

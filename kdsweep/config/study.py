@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed, study_name
+from kdsweep.config import checks
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    study_name,
+    within,
+)
 from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
@@ -112,12 +121,8 @@ class Config:
     trial: int | None = None  # set by the sweeper
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.root.strip()) and not set("?%") & set(self.root),
-            "root",
-            self.root,
-            "a folder whose path holds no ? and no %, which database addresses can't",
-        )
+        checks.root(self.root)
+        checks.storage(self.storage)
         for name in self.objectives:
             choice("objective", name, tuple(OBJECTIVES))
         require(
@@ -134,7 +139,7 @@ class Config:
         )
         if self.study is not None:
             study_name(self.study)
-        positive("seeds", self.seeds)
+        within("seeds", self.seeds, 1, 10_000)
         seed("seed", self.seed)
         epochs = self.teacher.epochs or self.train.epochs
         require(

@@ -72,7 +72,13 @@ def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
     key = (digest(config.root, config.data, config.evaluate.protocol), hardware)
     if key not in _prepared:
         _prepared[key] = _prepare(config, hardware)
-    return _prepared[key]
+    dataset = _prepared[key]
+    if config.train.batch_size > len(dataset.labels):
+        raise UserError(
+            f"train.batch_size={config.train.batch_size}: allowed is 2 to {len(dataset.labels)}, "
+            "the number of training images"
+        )
+    return dataset
 
 
 _prepared: dict[tuple[str, Hardware], DeviceDataset] = {}

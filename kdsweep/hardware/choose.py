@@ -15,6 +15,8 @@ from torch import Tensor
 from kdsweep.config import TrainConfig
 from kdsweep.errors import UserError
 
+THREADS_PER_CORE = 4  # at most; more of them only wait for each other
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -54,7 +56,7 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     """Settle every ``auto`` of ``config`` for this machine.
 
     Raises:
-        UserError: a GPU was asked for and there is none.
+        UserError: a GPU was asked for and there is none, or far more threads than cores.
     """
     name = config.device
     if name == "auto":
@@ -63,6 +65,12 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "float32"
+    most = THREADS_PER_CORE * usable_cores()
+    if config.threads is not None and config.threads > most:
+        raise UserError(
+            f"train.threads={config.threads}: allowed is 1 to {most} on this machine, "
+            f"{THREADS_PER_CORE} for each core that this process may use"
+        )
     if device.type == "cpu":
         torch.set_num_threads(config.threads or usable_cores())
         _keep_memory()
