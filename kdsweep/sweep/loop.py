@@ -20,10 +20,12 @@ from optuna.trial import Trial, TrialState
 from kdsweep.config.typed import typed
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.sweep import study as studies
+from kdsweep.sweep.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweep.compose import Composer
 from kdsweep.sweep.concluding import conclude
 from kdsweep.sweep.launcher import FusedLauncher, check, refuse_chdir
 from kdsweep.sweep.opening import adopt, adopt_axes, exclusive, open_study, study_name
+from kdsweep.sweep.options import SweeperOptions
 from kdsweep.sweep.pruning import create_pruner
 from kdsweep.sweep.space import Space, allows
 from kdsweep.sweep.telling import SETTLED, read_record, tell, tell_record
@@ -51,8 +53,12 @@ class SweepLoop:
         self.launcher = sweeper.launcher
         self.context = sweeper.hydra_context
         self.config = sweeper.config
-        self.options = sweeper.options
-        self.space = Space(dict(self.options.get("params") or {}), arguments)
+        self.options = dict(vars(SweeperOptions.from_given(sweeper.options)))
+        params, sampler = dict(self.options["params"] or {}), self.options["sampler"]["_target_"]
+        check_axes(params, arguments, grid=sampler.endswith("GridSampler"))
+        self.space = Space(params, arguments)
+        self.space.distributions = distinct(self.space.distributions)
+        refuse_categories(sampler, self.space.distributions)
         self.sampler = _instantiate(self.options["sampler"])
         self.grid = (
             isinstance(self.sampler, functools.partial)

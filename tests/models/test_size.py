@@ -20,8 +20,8 @@ def test_parameters_are_counted_without_being_made() -> None:
 
 @pytest.mark.parametrize("name", ["cifar_teacher", "cifar_student"])
 def test_a_width_that_no_memory_holds_is_refused(name: str) -> None:
+    config = ModelConfig(name=name, width=100)
     with pytest.raises(UserError) as caught:
-        config = ModelConfig(name=name, width=100)
         create_model(config, classes=10, image_size=32, key="pair.student")
     line = str(caught.value)
     assert line.startswith(f"pair.student.width=100: makes {name} a model of ")
