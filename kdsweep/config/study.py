@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed, study_name
+from kdsweep.config import checks
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    study_name,
+    within,
+)
 from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
@@ -118,12 +127,8 @@ class Config:
     round: int = 1  # of the race, set by the sweeper; 0: drawn by a sampler, before the race
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.root.strip()) and not set("?%") & set(self.root),
-            "root",
-            self.root,
-            "a folder whose path holds no ? and no %, which database addresses can't",
-        )
+        checks.root(self.root)
+        checks.storage(self.storage)
         for name in self.objectives:
             choice("objective", name, tuple(OBJECTIVES))
         require(
@@ -140,8 +145,8 @@ class Config:
         )
         if self.study is not None:
             study_name(self.study)
-        positive("seeds", self.seeds)
-        positive("rounds", self.rounds)
+        within("seeds", self.seeds, 1, 10_000)
+        within("rounds", self.rounds, 1, 100)
         non_negative("round", self.round)
         seed("seed", self.seed)
         require(
