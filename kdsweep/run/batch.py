@@ -74,7 +74,7 @@ class _Batch:
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
-        self.logger.start(self.plan.config)
+        self.logger.start()
         try:
             return self._train()
         except KeyboardInterrupt:
