@@ -30,7 +30,7 @@ README = np.array([
     [3.39, 2.27, 1.36, 0.80, 0.40],
 ])  # fmt: skip  # points; rows alpha .1 to .9, columns temperature 1 to 5
 SIZES = ((2,), (5,), (5, 5), (5, 5, 5))
-_CHUNK = 4_000_000  # scores held at once
+_CHUNK = 200_000  # numbers in the largest array: what a processor's cache holds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,7 @@ from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.losses import Loss, create_losses, hyperparameters
 from kdsweep.losses.ensemble import refuse_features
 from kdsweep.models import ImageClassifier, create_model
-from kdsweep.store import file_hash
-from kdsweep.teachers.ensemble import EnsembleOutputs
-from kdsweep.teachers.outputs import LiveTeacher, LogitBank
+from kdsweep.teachers.outputs import create_outputs
 from kdsweep.teachers.stored import Found
 from kdsweep.train.criterion import Total
 from kdsweep.train.interfaces import Observer, TeacherOutputs, Trained
@@ -32,7 +30,6 @@ from kdsweep.train.population import Member, Population
 from kdsweep.train.student import MODEL, TEMPERATURE, teacher_taps, with_adapters
 
 log = logging.getLogger(__name__)
-BANK_LIMIT = 16 << 30  # bytes of a bank that is still worth its disk and memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,38 +225,12 @@ def _teacher_outputs(
     if not (labels_images or any(loss.spec.needs_teacher for loss in losses.values())):
         return None
     assert group.teacher is not None
-    found = group.teacher.members or (group.teacher,)
-    each = [
-        _outputs_of(model, one, group.config, losses, dataset, hardware, on_fill)
-        for model, one in zip(teachers, found, strict=True)
-    ]
-    return EnsembleOutputs(each) if len(each) > 1 else each[0]
-
-
-def _outputs_of(
-    teacher: nn.Module,
-    found: Found,
-    config: Config,
-    losses: dict[str, Loss],
-    dataset: DeviceDataset,
-    hardware: Hardware,
-    on_fill: Callable[[int], None] | None,
-) -> TeacherOutputs:
-    taps = teacher_taps(losses)
-    if taps or config.distill.generator is not None:
-        return LiveTeacher(teacher, hardware, taps)
-    images, views = len(dataset.labels), dataset.views
-    small = LogitBank.size_bytes(images, views.count, dataset.classes) <= BANK_LIMIT
-    if not (config.train.bank and views.discrete and small):
-        return LiveTeacher(teacher, hardware, taps)
-    weights = file_hash(found.weights)[:16]
-    name = f"{weights}-{dataset.digest}-{hardware.device.type}-{hardware.precision}"
-    return LogitBank(
-        teacher,
-        folder=Path(config.root) / "store" / "bank" / name,
-        views=views,
-        images=images,
-        classes=dataset.classes,
-        hardware=hardware,
+    return create_outputs(
+        group.teacher,
+        teachers,
+        group.config,
+        dataset,
+        hardware,
+        taps=teacher_taps(losses),
         on_fill=on_fill,
     )

@@ -1,11 +1,11 @@
-"""The networks that jobs share, each found or trained once: teachers, baselines, dreamt images."""
+"""What jobs share, each found or made once: their teacher, their baselines, dreamt images."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,10 +15,10 @@ from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
 from kdsweep.run.grouping import numbers
 from kdsweep.run.job import Job
-from kdsweep.run.logger import Pruning, RunLogger, RunObserver
+from kdsweep.run.logger import Pruning, RunLogger
 from kdsweep.run.plan import Plan
-from kdsweep.run.population import Group, build_student, load_teacher, train_group
-from kdsweep.run.workers import workers
+from kdsweep.run.population import Group, build_student, load_teacher
+from kdsweep.run.training import train_members
 from kdsweep.store import Store
 from kdsweep.teachers import chain, keys
 from kdsweep.teachers import stored as teachers
@@ -28,6 +28,40 @@ from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 
 log = logging.getLogger(__name__)
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What the students of a plan learn from and are compared with."""
+
+    teacher: Found | None  # None where no loss has one
+    baselines: Mapping[str, Found]  # by the student's name, ``job.member(seed)``
+    broken: Mapping[Path, TrainingError]  # by job folder: its baseline could not be trained
+    images: Path | None  # dreamt ones, that replace the real ones
+
+
+def prepare(plan: Plan, store: Store, logger: RunLogger) -> Shared:
+    """Find what the jobs of a plan share, or train it.
+
+    Raises:
+        UserError: the teacher knows no more than chance.
+        TrainingError: the teacher could not be trained.
+    """
+    networks = Networks(plan, store, logger)
+    teacher = networks.teacher() if plan.needs_teacher else None
+    found = networks.baselines()
+    baselines: dict[str, Found] = {}
+    broken: dict[Path, TrainingError] = {}
+    for job in plan.jobs:
+        for seed in job.seeds:
+            key = networks.baseline_key(job, seed)
+            if key in found:
+                baselines[job.member(seed)] = found[key]
+            else:
+                broken.setdefault(job.folder, networks.broken[key])
+    images = networks.dreamt(teacher) if len(broken) < len(plan.jobs) else None
+    return Shared(teacher=teacher, baselines=baselines, broken=broken, images=images)
 
 
 class Networks:
@@ -88,22 +122,26 @@ class Networks:
         """The students trained alone that the jobs are compared with, by key."""
         plan = self.plan
         wanted = {self.baseline_key(job, s): (job, s) for job in plan.jobs for s in _alone(job)}
-        found: dict[str, Found] = {}
-        with contextlib.ExitStack() as locks:
-            for key in sorted(wanted):  # one order for all processes: no deadlock
-                locks.enter_context(self.store.lock("baseline", key))
-            missing = {}
-            for key, (job, seed) in wanted.items():
-                there = teachers.find(self.store, "baseline", key)
-                if there is None:
-                    missing[key] = (job, seed)
-                else:
-                    found[key] = self._timed(there, _baseline_config(job.config))
-                    self.logger.mention(found[key], _baseline_config(job.config), plan.dataset)
-            if found:
-                log.info("baselines: %d found", len(found))
-            if missing:
-                found.update(self._train_baselines(missing))
+        found = self._stored_baselines(wanted)
+        missing = {key: wanted[key] for key in wanted if key not in found}
+        if not missing:
+            return found
+        with self.store.lock_group(BASELINE, missing):
+            found |= self._stored_baselines(missing)  # others may have trained them meanwhile
+            missing = {key: wanted[key] for key in missing if key not in found}
+            return found | (self._train_baselines(missing) if missing else {})
+
+    def _stored_baselines(self, wanted: Mapping[str, tuple[Job, int]]) -> dict[str, Found]:
+        """Those that are in the store."""
+        found = {}
+        for key, (job, _) in wanted.items():
+            there = teachers.find(self.store, BASELINE, key)
+            if there is not None:
+                config = _baseline_config(job.config)
+                found[key] = self._timed(there, config)
+                self.logger.mention(found[key], config, self.plan.dataset)
+        if found:
+            log.info("baselines: %d found", len(found))
         return found
 
     def baseline_key(self, job: Job, seed: int) -> str:
@@ -119,17 +157,17 @@ class Networks:
         ]
         runs = {
             key: self.logger.open_network(
-                "baseline", key, _baseline_config(job.config), plan.dataset, seed
+                BASELINE, key, _baseline_config(job.config), plan.dataset, seed
             )
             for key, (job, seed) in missing.items()
         }
         title = f"baseline {config.pair.student.name}"
         results = self.train(title, Group(config=config), members, runs)
-        costs = self._costs("baseline", config)
+        costs = self._costs(BASELINE, config)
         kept = {}
         for key in missing:
             try:
-                kept[key] = self._keep("baseline", key, results[key], runs[key], config, costs)
+                kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
             except TrainingError as error:  # the others' jobs go on
                 self.broken[key] = error
                 self.logger.close(runs[key], "failed", str(error))
@@ -180,25 +218,16 @@ class Networks:
         runs: dict[str, str],
         pruning: Pruning | None = None,
     ) -> dict[str, Trained]:
-        """Train the members as one population, in processes where the hardware wants them."""
-        metric = f"{self.plan.dataset.evaluation.prefix}_accuracy"
-        many = f" x {len(members)}" if len(members) > 1 else ""
-        with Progress(
-            title + many,
-            epochs=group.config.train.epochs,
-            metric=metric,
-            members=len(members),
-        ) as progress:
-            observer = RunObserver(self.logger.tracker, runs, progress, pruning)
-            processes = min(self.plan.hardware.workers, len(members))
-            if processes > 1:
-                return workers(self.plan.hardware.workers).train(group, members, observer)
-            return train_group(
-                group,
-                members,
-                observer,
-                on_fill=lambda n: progress.note(f"teacher reads {n} views"),
-            )
+        """``train_members`` for this plan."""
+        return train_members(
+            self.plan,
+            group,
+            members,
+            title=title,
+            tracker=self.logger.tracker,
+            runs=runs,
+            pruning=pruning,
+        )
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""

@@ -135,6 +135,6 @@ def bank_name(
         hardware: how it is run.
         dtype: of the stored logits, such as float16.
     """
-    run = f"{hardware.device.type}-{'bf16' if hardware.bf16 else str(hardware.dtype)}"
+    run = f"{hardware.device.type}-{hardware.precision}"
     made = digest(RECIPE_VERSION, key, weights, dataset.digest, run)
     return f"{made}-{dtype}"

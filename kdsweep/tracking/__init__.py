@@ -34,4 +34,4 @@ def create_tracker(config: TrackingConfig, *, root: Path) -> Tracker:
     from kdsweep.tracking.mlflow_tracker import MlflowTracker
     from kdsweep.tracking.store import resolve
 
-    return MlflowTracker(resolve(config, root=root))
+    return MlflowTracker(resolve(config, root=root), root=root, patience=config.patience)

@@ -17,6 +17,14 @@ class TrackingError(KdsweepError):
     """The tracking store stopped taking what is logged, after it had been found to work."""
 
 
+class StoreAway(TrackingError):
+    """The store can't be reached or written at present: what is logged waits."""
+
+
+class RecordRefused(TrackingError):
+    """The store works, and will never take this."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """A dataset as a run's input: what it is called, what is in it, where it came from."""
@@ -49,9 +57,10 @@ class RunRecord:
 class Tracker(ABC):
     """Records runs. Any number of runs are open at once, each named by its id.
 
-    Metrics are handed to a background writer and everything else is written at once, so an error
-    of the store is raised by the call that met it or, for metrics, by the next ``flush``,
-    ``close`` or ``shutdown``. All methods may be called from any thread.
+    After ``prepare``, nothing that is logged fails or waits because of the store. While that is
+    away, records are kept under root, in order, and are delivered once it is back: in the
+    background, by ``shutdown``, or by the ``prepare`` of a later session. A run that is opened
+    meanwhile has an id of ours. All methods may be called from any thread.
     """
 
     uri: str  # the store's address, without a password; empty where there is no store
@@ -60,7 +69,8 @@ class Tracker(ABC):
     def prepare(self) -> None:
         """Open the store for writing, creating it where there is none, before any training.
 
-        Safe in several processes at once, and cheap to call again.
+        Delivers what earlier sessions had to leave. Safe in several processes at once, and cheap
+        to call again.
 
         Raises:
             UserError: The store can't be created, reached or written.
@@ -73,7 +83,8 @@ class Tracker(ABC):
         """Open the parent run of a study and return its id: the same run in every session.
 
         A later session adds parameters that are new (MLflow's can't change) and replaces tags.
-        Several processes may hold the sweep open; it ends when the last of them closes it.
+        Several processes may hold the sweep open; it ends when the last of them closes it, with
+        the time at which the last of its runs ended.
         """
 
     @abstractmethod
@@ -94,6 +105,25 @@ class Tracker(ABC):
         """
 
     @abstractmethod
+    def open_unique(
+        self,
+        name: str,
+        *,
+        unique: str,
+        parent: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        dataset: DatasetInfo | None = None,
+    ) -> str | None:
+        """Open a run unless the study has one whose tag ``unique`` has the same value.
+
+        A run that was killed or failed does not count.
+
+        Returns:
+            The new run's id, or None where there is such a run, in whichever process.
+        """
+
+    @abstractmethod
     def log_epoch(self, run: str, metrics: Mapping[str, float], *, epoch: int) -> None:
         """Log what one epoch gave. Returns at once; NaN and infinities are kept."""
 
@@ -108,12 +138,38 @@ class Tracker(ABC):
         """Log the whole curve of a run that was found instead of trained, epoch by epoch."""
 
     @abstractmethod
+    def log_verdict(
+        self, run: str, *, verdict: str, difference: float, low: float, high: float, n: int
+    ) -> None:
+        """Log what a comparison with the baseline came to, also on a run that was closed.
+
+        As metrics ``delta``, ``delta_low``, ``delta_high``, ``n_seeds`` and as tags
+        ``kdsweep.verdict`` and ``kdsweep.interval``, so that MLflow's table can sort by either.
+
+        Args:
+            run: the run of a trial, or of a sweep.
+            verdict: in a word, such as "better".
+            difference: in points of the metric, as are ``low`` and ``high``.
+            low: the lower end of its interval.
+            high: the upper end.
+            n: how many seeds it rests on.
+        """
+
+    @abstractmethod
+    def describe(self, run: str, markdown: str) -> None:
+        """Set a run's description, which MLflow's page of the run shows first."""
+
+    @abstractmethod
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags, replacing those of the same name."""
 
     @abstractmethod
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
-        """Copy a file to the run's artefacts, under ``folder``; it may be deleted afterwards."""
+        """Copy a file to the run's artefacts, under ``folder``; it may be deleted afterwards.
+
+        Raises:
+            TrackingError: There is no such file.
+        """
 
     @abstractmethod
     def log_text(self, run: str, text: str, file: str) -> None:
@@ -123,7 +179,7 @@ class Tracker(ABC):
     def close(
         self, run: str, status: Status, *, reason: str | None = None, end_ms: int | None = None
     ) -> None:
-        """End a run, after the last of what was logged is in the store."""
+        """End a run, after the last of what was logged for it."""
 
     @abstractmethod
     def close_dangling(self, study: str) -> int:
@@ -131,7 +187,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
-        """Every run of a study, or those with a tag, oldest first; the parent run included."""
+        """Every run of a study, or those with a tag, oldest first; the parent run included.
+
+        Raises:
+            TrackingError: The store can't be read.
+        """
 
     @abstractmethod
     def compare_url(self, runs: Sequence[str]) -> str:
@@ -151,4 +211,8 @@ class Tracker(ABC):
 
     @abstractmethod
     def shutdown(self) -> None:
-        """Flush and end the background writer; also done when the interpreter exits."""
+        """Deliver what is logged, waiting ``tracking.patience`` s for a store that is away.
+
+        Ends the background writer. What the store has not taken then stays under root for a later
+        session. Also done when the interpreter exits.
+        """

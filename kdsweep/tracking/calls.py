@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from kdsweep.tracking.base import DatasetInfo
 from kdsweep.tracking.params import MAX_TAG, clip, key_name, spell
-from kdsweep.tracking.writer import Point
+from kdsweep.tracking.records import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ def create_run(
     return str(run.info.run_id)
 
 
-def log_points(client: MlflowClient, run: str, points: list[Point]) -> None:
+def log_points(client: MlflowClient, run: str, points: Sequence[Point]) -> None:
     """Log metrics, at most 1000."""
     from mlflow.entities import Metric
 
@@ -96,6 +96,18 @@ def search(client: MlflowClient, experiment: str, *conditions: str) -> list[Run]
         token = page.token
         if not token:
             return runs
+
+
+def last_end(client: MlflowClient, experiment: str, condition: str) -> int | None:
+    """When the last run that meets the condition and has a parent ended, in ms, if one did."""
+    page = client.search_runs(
+        [experiment],
+        filter_string=f"{condition} and tags.mlflow.parentRunId != '' "
+        "and attributes.status != 'RUNNING'",
+        order_by=["attributes.end_time DESC"],
+        max_results=1,
+    )
+    return int(page[0].info.end_time) if page else None
 
 
 def last_sign(client: MlflowClient, run: Run) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from urllib.request import url2pathname
 
 from kdsweep.config.secrets import hide_passwords
 from kdsweep.errors import KdsweepError, UserError
-from kdsweep.tracking import database
+from kdsweep.tracking import database, failures
 from kdsweep.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LOCK_S = 300.0  # how long another process's set-up of the same store is waited 
 SERVER_S = 10  # for a server's first answer
 KIND = "custom_model_development"  # so that MLflow's UI shows runs and not prompts
 
+_environment = threading.RLock()  # held while the environment is other than the user's
 _log = logging.getLogger(__name__)
 
 
@@ -37,46 +39,90 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # A server that is away is asked five times within 30 s, not eight times within four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     # It prints a traceback of each error that it also raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def told(error: type[KdsweepError], store: Store, doing: str = "") -> Iterator[None]:
-    """Turn whatever a store raises into one line of our own."""
+def reraised(store: Store, doing: str) -> Iterator[None]:
+    """Turn whatever a store raises into an error of our own, in one line.
+
+    Raises:
+        StoreAway: another try may succeed.
+        RecordRefused: it would not.
+    """
     try:
         yield
     except KdsweepError:
         raise
     except Exception as cause:
-        where = f"{store.origin}: {doing}: " if doing else f"{store.origin}: "
-        raise error(where + database.reason(_text(cause), store.database)) from cause
-
-
-def _text(cause: Exception) -> str:
-    if isinstance(cause, ModuleNotFoundError):
-        return f"a database driver is missing ({cause}); install it (PostgreSQL: psycopg2-binary)"
-    if isinstance(cause, OSError) and cause.filename is not None:
-        return f"{cause.filename}: {cause.strerror}; choose a folder that can be written"
-    return str(cause) or type(cause).__name__
+        raise failures.failure(cause, store, doing) from cause
 
 
 @contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Hold the store's lock, which one process of this root has at a time."""
+def refused(store: Store) -> Iterator[None]:
+    """Turn whatever a store raises before any training into the user's one line."""
+    try:
+        yield
+    except KdsweepError:
+        raise
+    except Exception as cause:
+        reason = failures.brief(cause, store.database)
+        if store.database is None and store.artifacts is None:
+            reason = (
+                f"nothing there answers as an MLflow server does ({reason}); start it, mend the "
+                "address, or use tracking=local"
+            )
+        raise UserError(f"{store.origin}: {reason}") from cause
+
+
+@contextmanager
+def locked(
+    store: Store, *, wait: float | None = None, error: type[KdsweepError] = UserError
+) -> Iterator[None]:
+    """Hold the store's lock, which one process of this root has at a time.
+
+    Args:
+        store: whose lock.
+        wait: s for another process, ``LOCK_S`` where it is None; then ``error`` is raised.
+        error: of ours.
+    """
     from filelock import FileLock, Timeout
 
+    wait = LOCK_S if wait is None else wait
     store.lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(store.lock, timeout=LOCK_S):
+        with FileLock(store.lock, timeout=wait):
             yield
-    except Timeout as error:
-        raise UserError(
-            f"{store.origin}: another process has been holding {store.lock} for {LOCK_S:.0f} s; "
+    except Timeout as timeout:
+        raise error(
+            f"{store.origin}: another process has been holding {store.lock} for {wait:.0f} s; "
             "end it, or choose another folder"
-        ) from error
+        ) from timeout
+
+
+@contextmanager
+def http_limits(seconds: int, *, retries: int) -> Iterator[None]:
+    """Bound how long MLflow's HTTP client tries, within this block alone.
+
+    It reads its limits from the environment at each request. What is there comes back at the end,
+    and one thread at a time is inside.
+    """
+    limits = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
+    }
+    with _environment:
+        before = {name: os.environ.get(name) for name in limits}
+        os.environ.update(limits)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def connect(store: Store) -> tuple[MlflowClient, str]:
@@ -88,7 +134,7 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
     Raises:
         UserError: The store can't be created, reached or written.
     """
-    with told(UserError, store), locked(store), warnings.catch_warnings():
+    with refused(store), locked(store), warnings.catch_warnings():
         # MLflow's own, of options that SQLAlchemy means to drop.
         warnings.simplefilter("ignore", DeprecationWarning)
         if store.database is not None and not database.check(store.database, store.origin):
@@ -101,7 +147,7 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
 
         if store.database is None and store.artifacts is not None:
             database.reach(store.uri)
-        with _impatient(store):
+        with http_limits(SERVER_S, retries=0):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -115,35 +161,6 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
         store.experiment,
     )
     return client, experiment_id
-
-
-@contextmanager
-def _impatient(store: Store) -> Iterator[None]:
-    """Ask a server once, for a short time; its silence is a user's error and not an outage."""
-    if store.artifacts is not None:
-        yield
-        return
-    limits = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SERVER_S),
-    }
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
-    try:
-        yield
-    except KdsweepError:
-        raise
-    except Exception as cause:
-        raise UserError(
-            f"{store.origin}: nothing there answers as an MLflow server does "
-            f"({_text(cause).splitlines()[0]}); start it, mend the address, or use tracking=local"
-        ) from cause
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:

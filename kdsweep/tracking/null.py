@@ -38,6 +38,19 @@ class NullTracker(Tracker):
         return ""
 
     @override
+    def open_unique(
+        self,
+        name: str,
+        *,
+        unique: str,
+        parent: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        dataset: DatasetInfo | None = None,
+    ) -> str | None:
+        return ""
+
+    @override
     def log_epoch(self, run: str, metrics: Mapping[str, float], *, epoch: int) -> None: ...
 
     @override
@@ -47,6 +60,14 @@ class NullTracker(Tracker):
     def log_history(
         self, run: str, history: Sequence[Mapping[str, float]], *, first_epoch: int = 1
     ) -> None: ...
+
+    @override
+    def log_verdict(
+        self, run: str, *, verdict: str, difference: float, low: float, high: float, n: int
+    ) -> None: ...
+
+    @override
+    def describe(self, run: str, markdown: str) -> None: ...
 
     @override
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None: ...

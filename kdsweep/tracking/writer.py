@@ -4,81 +4,134 @@ A call costs the store about the same for one epoch as for twenty. So the writer
 run has pending in one call, and rests after each round in proportion to its length: with few
 runs each epoch is in the store at once, with a hundred runs their epochs are sent several at a
 time and the training thread keeps the interpreter.
+
+When the store is away, everything pending goes to a journal on disk, and so does all that is
+added until the journal is empty again.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kdsweep.tracking.base import RecordRefused, StoreAway
+from kdsweep.tracking.outbox import Journal, Numbered
+from kdsweep.tracking.records import LogFile, LogPoints, Record
 
 BATCH = 1000  # metrics in one call, MLflow's limit
 REST = 3.0  # seconds of rest per second of writing
-RETRY_S = 10.0  # after the store refused a call
+RETRY_S = 10.0  # between tries of a store that is away
+LAST_RETRY_S = 1.0  # the same at the end, when somebody waits
 
 _log = logging.getLogger(__name__)
 
 
-class Point(NamedTuple):
-    """One value of one metric."""
-
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
-
-
 class BackgroundWriter:
-    """Queues calls and points per run; one thread sends points with ``send(run, points)``.
+    """Queues records for each run; one thread sends them with ``send(records)``.
 
-    What the store refuses stays queued, in order: it is tried again later, and by ``flush``.
+    Args:
+        send: writes some records of one run, more than one only of metrics. Raises StoreAway
+            where they shall be sent again, RecordRefused where they shall not.
+        create_journal: makes what keeps the records of a store that is away; raises OSError.
     """
 
-    def __init__(self, send: Callable[[str, list[Point]], None]) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[Record]], None], create_journal: Callable[[], Journal]
+    ) -> None:
         self._send = send
-        self._calls: dict[str, list[Callable[[], None]]] = {}
-        self._pending: dict[str, list[Point]] = {}
-        self._guard = threading.Lock()  # of _calls, _pending, _thread and _stop
-        self._sending = threading.Lock()  # one call at a time keeps a run's points in order
+        self._create_journal = create_journal
+        self._numbers = itertools.count()
+        self._pending: dict[str, list[Numbered]] = {}
+        self._journal: Journal | None = None  # also None where the disk takes nothing
+        self._away: StoreAway | None = None
+        self._guard = threading.RLock()  # of all above
+        self._sending = threading.Lock()  # one call at a time keeps a run's records in order
         self._wake = threading.Event()
         self._stop = threading.Event()  # of the present thread
         self._thread: threading.Thread | None = None
+        self._refused: set[str] = set()  # runs
 
-    def first(self, run: str, call: Callable[[], None]) -> None:
-        """Queue a call that goes before the run's points; it may be repeated."""
+    @property
+    def is_away(self) -> bool:
+        """Whether records wait for the store to come back."""
+        return self._away is not None
+
+    def add(self, record: Record) -> None:
+        """Queue a record; returns at once."""
         with self._guard:
-            self._calls.setdefault(run, []).append(call)
-            self._start()
+            if self._away is not None and isinstance(record, LogFile):
+                record = self._with_copy(record)
+            numbered = (next(self._numbers), record)
+            self._pending.setdefault(record.run, []).append(numbered)
+            if self._away is not None:
+                self._keep([numbered])
+            if self._thread is None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._stop,), name="kdsweep-tracking", daemon=True
+                )
+                self._thread.start()
         self._wake.set()
-
-    def add(self, run: str, points: list[Point]) -> None:
-        """Queue points; returns at once."""
-        with self._guard:
-            self._pending.setdefault(run, []).extend(points)
-            self._start()
-        self._wake.set()
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._stop = threading.Event()
-            self._thread = threading.Thread(
-                target=self._work, args=(self._stop,), name="kdsweep-tracking", daemon=True
-            )
-            self._thread.start()
 
     def flush(self, run: str | None = None) -> None:
         """Send what is queued, of one run or of all, in the calling thread.
 
-        Raises whatever ``send`` raises; what could not be sent stays queued.
+        Raises:
+            StoreAway: the store took a part at most; the rest stays queued.
         """
-        for each in self._runs() if run is None else [run]:
-            while self._send_some(each):
-                pass
+        try:
+            for each in self._runs() if run is None else [run]:
+                while self._send_some(each):
+                    pass
+        except StoreAway as error:
+            self.leave(error)
+            raise
 
-    def stop(self) -> None:
-        """End the thread; what is queued stays queued."""
+    def finish(self, patience: float) -> None:
+        """End the thread and send what is queued, trying for ``patience`` s.
+
+        What is still queued then stays in the journal, if anywhere, and is no longer ours.
+        """
+        self._stop_thread()
+        deadline = time.monotonic() + patience
+        while self._pending:
+            try:
+                if self._away is None or patience > 0:
+                    self.flush()
+            except StoreAway:
+                pass
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            if self._pending:
+                time.sleep(min(LAST_RETRY_S, remaining))
+        with self._guard:
+            self._give_up()
+
+    def leave(self, error: StoreAway) -> None:
+        """Take the store for away: what is queued goes to the disk."""
+        with self._guard:
+            if self._away is not None:
+                return
+            self._away = error
+            _log.warning("%s; training goes on, and records wait under root", error)
+            try:
+                self._journal = self._create_journal()
+            except OSError as problem:
+                self._disk_fails(problem)
+            self._keep(sorted(itertools.chain(*self._pending.values())))
+
+    def refuse(self, run: str, error: RecordRefused) -> None:
+        """Say, once for each run, that something of it is not kept."""
+        if run not in self._refused:
+            self._refused.add(run)
+            _log.error("%s; the store will not have it", error)
+
+    def _stop_thread(self) -> None:
         with self._guard:
             thread, self._thread = self._thread, None
             self._stop.set()
@@ -87,50 +140,110 @@ class BackgroundWriter:
             thread.join()
 
     def _runs(self) -> list[str]:
+        """Those with records, in the order of their first: a parent before its children."""
         with self._guard:
-            return list(self._calls | self._pending)
+            return sorted(self._pending, key=lambda run: self._pending[run][0][0])
 
     def _send_some(self, run: str) -> bool:
-        """Send a run's calls and up to one batch of its points; whether there were any points."""
+        """Send a run's next record, or the next batch of its metrics; whether there was any."""
         with self._sending:
-            while calls := self._calls.get(run):
-                calls[0]()
-                with self._guard:
-                    del calls[0]
-                    if not calls:
-                        del self._calls[run]
             with self._guard:
-                points = self._pending.get(run, [])[:BATCH]
-            if not points:
+                batch = self._next(run)
+            if not batch:
                 return False
-            # Only sent points leave the queue: an interrupt in between sends them again, and
-            # MLflow keeps one of two equal points.
-            self._send(run, points)
+            try:
+                self._send([record for _, record in batch])
+            except RecordRefused as error:
+                self.refuse(run, error)
+            # Only sent records leave the queue: an interrupt in between sends them again, and
+            # a record that the store has changes nothing there.
             with self._guard:
-                rest = self._pending.pop(run)[len(points) :]
-                if rest:
-                    self._pending[run] = rest
+                self._drop(run, batch)
         return True
 
+    def _next(self, run: str) -> list[Numbered]:
+        batch: list[Numbered] = []
+        points = 0
+        for number, record in self._pending.get(run, []):
+            if not isinstance(record, LogPoints):
+                return batch or [(number, record)]
+            points += len(record.points)
+            if batch and points > BATCH:
+                return batch
+            batch.append((number, record))
+        return batch
+
+    def _drop(self, run: str, batch: list[Numbered]) -> None:
+        rest = self._pending.pop(run)[len(batch) :]
+        if rest:
+            self._pending[run] = rest
+        if self._journal is not None:
+            try:
+                self._journal.delivered(number for number, _ in batch)
+            except OSError as problem:
+                self._disk_fails(problem)
+        if self._away is not None and not self._pending:
+            self._away = None
+            if self._journal is not None:
+                self._journal.remove()
+                self._journal = None
+            _log.info("The tracking store is back and has all records")
+
+    def _keep(self, records: list[Numbered]) -> None:
+        if self._journal is not None:
+            try:
+                self._journal.append(records)
+            except OSError as problem:
+                self._disk_fails(problem)
+
+    def _with_copy(self, record: LogFile) -> LogFile:
+        if self._journal is None:
+            return record
+        try:
+            copy = self._journal.keep_file(Path(record.path))
+        except OSError as problem:
+            self._disk_fails(problem)
+            return record
+        return LogFile(run=record.run, path=str(copy), folder=record.folder)
+
+    def _disk_fails(self, problem: OSError) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        _log.error("Records wait in memory alone, since the disk does not take them: %s", problem)
+
+    def _give_up(self) -> None:
+        if not self._pending:
+            return
+        count = sum(map(len, self._pending.values()))
+        if self._journal is None:
+            _log.error("The last records (%d) for the tracking store are lost", count)
+        else:
+            _log.warning(
+                "Records (%d) wait in %s; the next session with this root and store delivers them",
+                count,
+                self._journal.path,
+            )
+            self._journal.close()
+            self._journal = None
+        self._pending.clear()
+        self._away = None
+
     def _work(self, stop: threading.Event) -> None:
-        refused = False
         while not stop.is_set():
             self._wake.wait()
             self._wake.clear()
             began = time.monotonic()
-            failure: Exception | None = None
-            for run in self._runs():
-                if stop.is_set():
-                    return
-                try:
+            try:
+                for run in self._runs():
+                    if stop.is_set():
+                        return
                     self._send_some(run)
-                except Exception as error:  # any error of the store: kept for the next flush
-                    failure = error
-            if failure is None:
-                stop.wait(REST * (time.monotonic() - began))
-            else:
-                if not refused:
-                    _log.warning("Records wait, since the store does not take them: %s", failure)
-                stop.wait(RETRY_S)
-                self._wake.set()
-            refused = failure is not None
+                rest = REST * (time.monotonic() - began)
+            except StoreAway as error:
+                self.leave(error)
+                rest = RETRY_S
+            stop.wait(rest)
+            with self._guard:
+                if self._pending:
+                    self._wake.set()

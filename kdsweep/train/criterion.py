@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,10 @@ class Total:
             }
             self.states[names] = {k: state for k, state in made.items() if state is not None}
         return self.states[names]
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop the states of members that train no more."""
+        self.states = {key: state for key, state in self.states.items() if not {*key} & {*names}}
 
     def learned(self, member: Member) -> dict[str, Mapping[str, Tensor]]:
         """What the losses' states have learned beside this member, by what it is called."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,6 +68,10 @@ class Criterion(Protocol):
         mixup: Mixup | None,
     ) -> Tensor:
         """The loss [n], a mean over the batch, of outputs [n, B, ...]."""
+        ...
+
+    def forget(self, names: Collection[str]) -> None:
+        """Members that train no more."""
         ...
 
 

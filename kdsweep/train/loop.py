@@ -163,6 +163,7 @@ class _Training:
                 self.results[member.name] = self._result(member, status, reason=reason)
         alive = [i for i, member in enumerate(members) if member.name not in leaving]
         self.population.keep(alive)
+        self.setting.criterion.forget(leaving)
         self.chunks = self.population.chunks(self.size, self.image)
         return logits[alive]
 
@@ -190,18 +191,21 @@ class _Training:
         """One epoch; where memory runs out, the same epoch again in smaller chunks."""
         maker = self.setting.maker
         while True:
-            before = self.population.snapshot() if self.size > 1 else None
-            made = maker.snapshot() if maker is not None and self.size > 1 else None
+            before = made = None
             try:
+                if self.size > 1:
+                    made = None if maker is None else maker.snapshot()
+                    before = self.population.snapshot()
                 return self._train_epoch(epoch)
             except torch.OutOfMemoryError as error:
-                if before is None:
+                if self.size == 1:
                     raise TrainingError(
                         "the device's memory does not hold one student; lower train.batch_size"
                     ) from error
-                self.population.restore(before)
-                if maker is not None:
-                    maker.restore(made)
+                if before is not None:
+                    self.population.restore(before)
+                    if maker is not None:
+                        maker.restore(made)
                 self.size = (min(self.size, len(self.population)) + 1) // 2
                 self.chunks = self.population.chunks(self.size, self.image)
                 log.info("out of memory: %d students at a time from here on", self.size)

@@ -32,17 +32,22 @@ def members_that_fit(one: int, two: int, free: int) -> int:
 def measure_fit(step: Callable[[int], None], device: torch.device) -> int:
     """How many members fit on ``device``, from a step of one and a step of two.
 
+    One where not even two do; whether one does is then for the training to find out.
+
     Args:
-        step: runs forward and backward of so many members and leaves their state as it was.
+        step: runs forward and backward of so many members.
         device: a GPU.
     """
     peaks = []
-    for members in (1, 2):
-        step(members)  # the first one also takes the libraries' own workspace
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step(members)
-        peaks.append(torch.cuda.max_memory_allocated(device) - before)
+    try:
+        for members in (1, 2):
+            step(members)  # the first one also takes the libraries' own workspace
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+            step(members)
+            peaks.append(torch.cuda.max_memory_allocated(device) - before)
+    except torch.OutOfMemoryError:
+        return 1
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return members_that_fit(peaks[0], peaks[1], free + cached)

@@ -57,7 +57,7 @@ def confirm(
     n, n0 = max(map(len, scores)), max(map(len, baselines))
     design = replace(
         RaceDesign.create(
-            cells=len(scores), seeds=max(n, 2), groups=groups, level=level, margin=margin
+            cells=len(scores), seeds=max(n, 1), groups=groups, level=level, margin=margin
         ),
         seeds=(n,),
         baselines=(n0,),

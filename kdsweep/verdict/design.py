@@ -95,7 +95,7 @@ class RaceDesign:
 
         Args:
             cells: how many distilled students are compared with the baseline.
-            seeds: of a cell in each round, 2 or more.
+            seeds: of a cell in each round, 2 or more; a single one gives no intervals.
             rounds: 1 judges once.
             axes: lengths of the grid's axes where it is complete, the last one fastest.
             groups: for each cell which baseline it is compared with, where there are several.
@@ -106,8 +106,8 @@ class RaceDesign:
                 1.5. It may be overruled at any time without harm to the level.
         """
         assert cells > 0, cells
-        assert seeds > 1, seeds
         assert rounds > 0, rounds
+        assert seeds > 1 or rounds == seeds == 1, (seeds, rounds)
         assert axes is None or math.prod(axes) == cells, (axes, cells)
         group = tuple(groups) if groups is not None else (0,) * cells
         assert len(group) == cells, (len(group), cells)

@@ -177,6 +177,8 @@ def _reason(good: int, n: int, baseline_n: int) -> str:
         return "fewer than two seeds of the baseline finished"
     if good < n:
         return f"{n - good} of {n} seeds failed"
+    if n == 1:
+        return "one seed shows no spread to judge by"
     return "no spread between seeds to judge by"
 
 

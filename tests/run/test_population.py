@@ -79,6 +79,18 @@ def test_a_schedule_starts_at_the_value_and_stops_at_its_end(
     assert not torch.allclose(loss_at(5.0, schedule), loss_at(5.0, {}))
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "end"),
+    [("alpha", "alpha", 0.2), ("temperature", "temperature", 2.0), ("hinton", "weight", 3.0)],
+)
+def test_a_schedule_moves_within_an_epoch(name: str, number: str, end: float) -> None:
+    schedule = {name: {"name": "linear", "end": end}}
+    start = {"alpha": 0.7, "temperature": 4.0, "weight": 1.0}[number]
+    for epoch in (2.5, 7.25):
+        there = start + (end - start) * epoch / EPOCHS
+        torch.testing.assert_close(loss_at(epoch, schedule), loss_at(0.0, {}, **{number: there}))
+
+
 def test_distillation_can_stop_after_an_epoch() -> None:
     schedule = {"alpha": {"name": "stop", "stop_epoch": 4}}
     torch.testing.assert_close(loss_at(3.9, schedule), loss_at(3.9, {}))

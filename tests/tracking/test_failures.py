@@ -18,21 +18,36 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def test_a_disk_that_fills_up_loses_nothing(tracker: Tracker, client: MlflowClient) -> None:
+def test_a_disk_that_fills_up_loses_nothing(
+    tracker: Tracker, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
     run = open_run(tracker)
     with full_disk():
         tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
-        with pytest.raises(TrackingError) as caught:
-            tracker.close(run, "finished")
-        assert "\n" not in str(caught.value)
         tracker.log_text(run, "x" * 100_000, "config.yaml")
-        with pytest.raises(TrackingError, match=r"config\.yaml"):
+        tracker.close(run, "finished")
+        with pytest.raises(TrackingError, match="full or failing disk"):
             tracker.flush()
+    assert "\n" not in caplog.text.strip()
     assert client.get_run(run).info.status == "RUNNING"
     tracker.log_epoch(run, {"loss": 2.0}, epoch=2)
     tracker.close(run, "finished")
+    tracker.flush()
+    assert client.get_run(run).info.status == "FINISHED"
     assert Path(client.download_artifacts(run, "config.yaml")).stat().st_size == 100_000
     assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0]
+
+
+def test_a_full_artefact_disk_keeps_what_waits(
+    tracker: Tracker, client: MlflowClient, tmp_path: Path
+) -> None:
+    run = open_run(tracker)
+    with full_disk():
+        tracker.log_text(run, "x" * 100_000, "config.yaml")
+        with pytest.raises(TrackingError, match=r"config\.yaml"):
+            tracker.flush()
+    tracker.flush()
+    assert Path(client.download_artifacts(run, "config.yaml")).stat().st_size == 100_000
 
 
 def test_training_goes_on_while_another_program_locks_the_store(
@@ -50,14 +65,19 @@ def test_training_goes_on_while_another_program_locks_the_store(
     assert [m.value for m in client.get_metric_history(run, "loss")] == [1.0, 2.0, 3.0]
 
 
-def test_a_run_that_was_deleted_is_told_of(tracker: Tracker, client: MlflowClient) -> None:
+def test_a_run_that_was_deleted_is_told_of_once_and_fails_nothing(
+    tracker: Tracker, client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = open_run(tracker)
     client.delete_run(run)
+    (tmp_path / "a.txt").write_text("a")
     tracker.log_epoch(run, {"loss": 1.0}, epoch=1)
-    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
-        tracker.flush()
-    with pytest.raises(TrackingError, match=f"metrics of run {run}"):
-        tracker.shutdown()
+    tracker.flush()
+    tracker.log_file(run, tmp_path / "a.txt")
+    tracker.close(run, "finished")
+    (line,) = caplog.messages
+    assert f"of run {run}" in line
+    assert "must be in the 'active' state. Current state is deleted" in line
     client.restore_run(run)
 
 

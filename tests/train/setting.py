@@ -22,7 +22,7 @@ from kdsweep.data import Views, normalise
 from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import create_losses, hyperparameters
-from kdsweep.teachers.outputs import LiveTeacher
+from kdsweep.teachers.live import LiveTeacher
 from kdsweep.train.criterion import Total
 from kdsweep.train.interfaces import Maker, TeacherOutputs, Trained
 from kdsweep.train.loop import train

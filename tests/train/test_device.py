@@ -22,7 +22,7 @@ from kdsweep.config import Config, OptimizerConfig, ScheduleConfig, ViewsConfig
 from kdsweep.data import Views
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import create_losses, hyperparameters, loss_names
-from kdsweep.teachers.outputs import LiveTeacher
+from kdsweep.teachers.live import LiveTeacher
 from kdsweep.train.batch import places
 from kdsweep.train.criterion import Total
 from kdsweep.train.grouped import group

@@ -17,7 +17,7 @@ from kdsweep.losses import loss_names
 from kdsweep.train.criterion import Total
 from kdsweep.train.evaluation import predict
 from kdsweep.train.interfaces import Trained
-from kdsweep.train.population import Chunk, Member
+from kdsweep.train.population import Chunk, Member, Population
 from tests.train.setting import (
     BATCH,
     CONFIG,
@@ -224,6 +224,47 @@ class Greedy(Total):
         if chunk.size > self.limit and len(self.asked) in (4, 6, 8):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().__call__(chunk, *given, **named)
+
+
+def test_memory_that_ends_in_the_copy_before_an_epoch(
+    setting: Setting, solo: dict[str, Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def greedy(population: Population) -> list[Tensor]:
+        asked.append(len(population))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Population, "snapshot", greedy)
+    results = setting.train(a_population(3), GROUPED)
+    assert asked == [3, 3]  # in chunks of 3, of 2, and then there is no need to go back
+    assert_same(solo["m0"], results["m0"])
+
+
+def test_the_memory_of_members_that_left_is_given_back() -> None:
+    setting = Setting(loss="crd", options={"dimensions": 4, "negatives": 5})
+    criterion = Total(setting.losses, setting.labels, Config())
+    leaving = Quiet({"m1": "pruned"})
+    setting.train(a_population(3), observer=leaving, criterion=criterion)
+    assert set(criterion.states) == {("m0",), ("m2",)}
+
+
+class Timed(Total):
+    """A criterion that remembers when it was asked."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting.losses, setting.labels, Config())
+        self.epochs_asked: list[float] = []
+
+    def __call__(self, *given: Any, epoch: float, **named: Any) -> Tensor:
+        self.epochs_asked.append(epoch)
+        return super().__call__(*given, epoch=epoch, **named)
+
+
+def test_the_criterion_hears_of_fractions_of_an_epoch(setting: Setting) -> None:
+    timed = Timed(setting)
+    setting.train(a_population(1), criterion=timed, epochs=2)
+    assert timed.epochs_asked == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_out_of_memory_splits_the_members_and_changes_nothing_else(

@@ -35,6 +35,7 @@ def test_the_default_race_of_25_cells():
     assert [design.baseline_seeds(r) for r in (1, 4)] == [15, 42]
     assert (design.trainings(1), design.trainings(4)) == (90, 342)
     assert (design.rounds, design.margin, design.futility) == (4, 0.5, 1.5)
+    assert design.cell_levels == pytest.approx((2.7775e-4, 3.941e-4, 5.767e-4, 8.378e-4), rel=1e-3)
 
 
 def test_few_cells_are_dropped_later():
@@ -97,7 +98,7 @@ def test_a_design_survives_json():
 
 def test_what_is_no_design():
     with pytest.raises(AssertionError):
-        RaceDesign.create(cells=6, seeds=1)
+        RaceDesign.create(cells=6, seeds=1, rounds=2)
     with pytest.raises(AssertionError):
         RaceDesign.create(cells=6, seeds=3, axes=(2, 2))
     with pytest.raises(AssertionError):

@@ -65,6 +65,7 @@ def test_what_a_sd_changes():
 def test_an_effect_that_is_out_of_reach():
     strict = dataclasses.replace(RACE, cell_levels=(1e-300,) * 4)
     assert forecast(strict).effect == math.inf
+    assert forecast(RaceDesign.create(cells=6, seeds=1)).effect == math.inf
 
 
 def test_it_is_reproducible():

@@ -1,7 +1,9 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from kdsweep.verdict import RaceDesign, Verdict, judge
 from kdsweep.verdict.race import race
@@ -87,19 +89,21 @@ def test_what_an_outcome_says_of_a_cell():
 
 
 def test_more_seeds_are_what_it_takes():
-    """Seeds of the same spread and difference, as many as were said, decide; one fewer don't."""
-    design = RaceDesign.create(cells=2, seeds=4, rounds=1, axes=None)
-    pattern = np.array([-1.0, 1.0, -0.5, 0.5])
-    scores = [70.3 + pattern, 70.3 - pattern]
-    baseline = 70 + np.resize(pattern, design.baselines[0])
-    cell = judge(design, scores, [baseline - baseline.mean() + 70]).cells[0]
-    assert cell.verdict is Verdict.OPEN
-    n = 4 + cell.more_seeds
-    variance = cell.error**2 * 4  # about: as many baseline seeds as sqrt(2) times the cell's
-    assert n == pytest.approx(variance * 2.24**2 / 0.3**2, rel=0.1)  # normal, level .0253
-    twice = [70.6 + pattern, 70.6 - pattern]
-    nearer = judge(design, twice, [baseline - baseline.mean() + 70]).cells[0]
-    assert 4 + nearer.more_seeds == pytest.approx(n / 4, rel=0.25)
+    """So many seeds of the same spread decide the present difference; fewer do not."""
+    outcome = judge(DESIGN, list(SCORES), [BASELINE])
+    found = race(DESIGN, SCORES[None], BASELINE[None, None]).cells
+    tried = 0
+    for i, cell in enumerate(outcome.cells):
+        if cell.more_seeds is None:
+            continue
+        tried += 1
+        now = DESIGN.cell_seeds(cell.round)
+        baseline = found.baseline_variance[0, i] / math.sqrt(6)  # of sqrt(6) times the seeds
+        for n, decided in ((now + cell.more_seeds, True), (now + cell.more_seeds - 1, False)):
+            error = math.sqrt((found.own_variance[0, i] + baseline) / n)
+            limit = stats.t.isf(DESIGN.cell_levels[-1] / 2, found.df[0, i] * n / now)
+            assert bool(limit * error < abs(cell.difference)) is decided or n == now
+    assert tried > 1
 
 
 def test_a_difference_of_nothing_is_never_decided():
@@ -148,6 +152,14 @@ def test_why_there_is_no_interval():
     assert {cell.reason for cell in flat.cells} == {"no spread between seeds to judge by"}
     assert flat.cells[0].difference == pytest.approx(0.2)
     assert flat.finished
+
+
+def test_one_seed_gives_differences_and_a_reason():
+    design = RaceDesign.create(cells=6, seeds=1)
+    outcome = judge(design, [s[:1] for s in SCORES], [BASELINE[: design.baselines[0]]])
+    assert {cell.reason for cell in outcome.cells} == {"one seed shows no spread to judge by"}
+    assert outcome.cells[5].difference > 1
+    assert outcome.finished
 
 
 def test_cells_are_compared_with_their_own_baseline():

@@ -1,0 +1,54 @@
+"""The members of a population trained for one plan, logged and with a bar of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdsweep.run.logger import Pruning, RunObserver
+from kdsweep.run.plan import Plan
+from kdsweep.run.population import Group, train_group
+from kdsweep.run.workers import workers
+from kdsweep.terminal.progress import Progress
+from kdsweep.tracking import Tracker
+from kdsweep.train.interfaces import Trained
+from kdsweep.train.population import Member
+
+
+def train_members(
+    plan: Plan,
+    group: Group,
+    members: list[Member],
+    *,
+    title: str,
+    tracker: Tracker,
+    runs: Mapping[str, str],
+    pruning: Pruning | None = None,
+) -> dict[str, Trained]:
+    """Train the members as one population, in processes where the hardware wants them.
+
+    Args:
+        plan: whose hardware they are trained on.
+        group: what they have in common.
+        members: different ones, by name.
+        title: what the progress calls them.
+        tracker: where their metrics go.
+        runs: the run of each, by name.
+        pruning: may send members home.
+    """
+    many = f" x {len(members)}" if len(members) > 1 else ""
+    with Progress(
+        title + many,
+        epochs=group.config.train.epochs,
+        metric=f"{plan.dataset.evaluation.prefix}_accuracy",
+        members=len(members),
+    ) as progress:
+        observer = RunObserver(tracker, runs, progress, pruning)
+        processes = min(plan.hardware.workers, len(members))
+        if processes > 1:
+            return workers(plan.hardware.workers).train(group, members, observer)
+        return train_group(
+            group,
+            members,
+            observer,
+            on_fill=lambda n: progress.note(f"teacher reads {n} views"),
+        )
