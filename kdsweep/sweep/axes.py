@@ -45,7 +45,7 @@ def check_axes(params: Mapping[str, object], arguments: Sequence[str], *, grid: 
     given = [f"{key}={value}" for key, value in params.items()]
     overrides = {o.key_or_group: o for o in map(_parsed, (*given, *arguments))}
     sizes = {key: _size(o) for key, o in overrides.items() if o.is_sweep_override()}
-    for key in sizes:
+    for key, size in sizes.items():
         line = shortened(str(overrides[key].input_line))
         if overrides[key].value_type == ValueType.GLOB_CHOICE_SWEEP:
             raise UserError(
@@ -56,7 +56,7 @@ def check_axes(params: Mapping[str, object], arguments: Sequence[str], *, grid: 
                 f"{line}: is no axis of a sweep, since a study has one for all its trials; give "
                 "one value"
             )
-        _refuse_many(f"{line}: has", sizes[key], "values")
+        _refuse_many(f"{line}: has", size, "values")
     if grid:
         _refuse_many("the grid has", math.prod(sizes.values()), "cells")
 

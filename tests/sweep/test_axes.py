@@ -17,7 +17,8 @@ from kdsweep.sweep.axes import check_axes, distinct, refuse_categories
 @pytest.mark.parametrize(
     "axis",
     ["study=a,b", "root=a,b", "storage=sqlite:///a,sqlite:///b", "trial=1,2",
-     "tracking=local,none", "tracking.experiment=a,b", "search=tpe,random", "objective=accuracy,nll", "pruner=none,asha",
+     "tracking=local,none", "tracking.experiment=a,b", "search=tpe,random",
+     "objective=accuracy,nll", "pruner=none,asha",
      "hydra.sweeper.n_trials=1,2", "hydra/launcher=fused,basic", "study=choice(a,b)",
      "trial=range(1,3)"],
 )  # fmt: skip
