@@ -8,7 +8,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has i
 
 from kdsweep.bench.options import USAGE
 from kdsweep.bench.run import main
-from kdsweep.terminal import arguments
+from kdsweep.sweep.explain import explain
+from kdsweep.terminal import command
 
 if __name__ == "__main__":
-    arguments.run(main, USAGE)
+    command.run(main, USAGE, explain)
