@@ -31,9 +31,10 @@ class ReportCallback(Callback):
         if config.storage.startswith("sqlite:///"):
             file = Path(config.storage.removeprefix("sqlite:///"))
             file.parent.mkdir(parents=True, exist_ok=True)
-        if "study_name" in config.hydra.sweeper and config.hydra.sweeper.study_name is None:
-            with read_write(config), open_dict(config):
-                config.hydra.sweeper.study_name = Path(config.hydra.sweep.dir).name
+        with read_write(config), open_dict(config):
+            folder = config.hydra.sweep.dir = str(config.hydra.sweep.dir)  # of this moment
+            if "study_name" in config.hydra.sweeper and config.hydra.sweeper.study_name is None:
+                config.hydra.sweeper.study_name = Path(folder).name
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the study's folder."""
