@@ -7,16 +7,14 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
+from kdsweep.bench import run, verdicts
 from kdsweep.bench.options import USAGE
-from kdsweep.terminal import arguments
+from kdsweep.sweep.explain import explain
+from kdsweep.terminal import command
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["verdicts"]:
-        from kdsweep.bench.verdicts import main
-
         del sys.argv[1]
-        arguments.run(main, main.__doc__ or "")
+        command.run(verdicts.main, verdicts.__doc__ or "", explain)
     else:
-        from kdsweep.bench.run import main as time_training
-
-        arguments.run(time_training, USAGE)
+        command.run(run.main, USAGE, explain)
