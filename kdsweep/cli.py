@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from kdsweep.errors import KdsweepError, Refusal, UserError
-from kdsweep.terminal import interrupts
+import kdsweep
+from kdsweep.errors import KdsweepError, Refusal
+from kdsweep.sweep.explain import explain
+from kdsweep.terminal.command import OneLine
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,58 +22,26 @@ WHITELIST = [
     "hydra._internal.core_plugins.*",
     "logging.*",
 ]
-FULL_ERROR = "HYDRA_FULL_ERROR"
+VERSIONS = ("kdsweep", "hydra-core", "optuna", "mlflow", "torch")
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
     # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    interrupts.install()
-    if sys.stdout is None:  # closed by whoever started this
-        sys.stdout = io.StringIO()
-    logging.raiseExceptions = False  # a pipe that nobody reads is told once, by the next print
-    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
-    os.environ[FULL_ERROR] = "1"  # Hydra raises; what the user sees is decided here
-    try:
+    if "--version" in sys.argv[1:]:
+        print(versions())
+        return
+    with OneLine(explain):
         _hydra_main()
-    except KeyboardInterrupt:
-        _leave("interrupted", interrupts.STATUS)
-    except BrokenPipeError:  # whoever read the output (head, a pager) has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except Exception as error:
-        if traceback_wanted:
-            raise
-        line, status = explain(error)
-        _leave(line, status)
-    finally:
-        if not traceback_wanted:
-            del os.environ[FULL_ERROR]
 
 
-def _leave(line: str, status: int) -> NoReturn:
-    print(f"kdsweep: {line}", file=sys.stderr)
-    sys.exit(status)
+def versions() -> str:
+    """The versions of kdsweep and of what its results depend on, a line each."""
+    from importlib.metadata import version
 
-
-def explain(error: BaseException) -> tuple[str, int]:
-    """The line that tells a user what went wrong, and the exit status."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from kdsweep.config.messages import hydra_line, option_line
-
-    if isinstance(error, KdsweepError):
-        return str(error), error.exit_status
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return hydra_line(error), UserError.exit_status
-    if isinstance(error, ValueError) and "Config group override" in str(error):
-        line = option_line(sys.argv[1:])
-        if line is not None:
-            return line, UserError.exit_status
-    where = f"set {FULL_ERROR}=1 to see where"
-    return f"unexpected {type(error).__name__}: {error} ({where})", 1
+    others = [f"{name} {version(name)}" for name in VERSIONS[1:]]
+    return "\n".join([f"{VERSIONS[0]} {kdsweep.__version__}", *others])
 
 
 def _hydra_main() -> None:
@@ -86,10 +54,7 @@ def _hydra_main() -> None:
     wrapped = hydra.main(
         config_path=str(conf_dir()), config_name="config", execution_whitelist=WHITELIST
     )
-    try:
-        wrapped(task)()
-    except Refusal as refusal:
-        raise refusal.error from None
+    wrapped(task)()
 
 
 def task(config: DictConfig) -> Any:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    temperature,
+    within,
+)
 from kdsweep.config.schedules import HyperSchedule
 
 
@@ -29,7 +37,7 @@ class DistillConfig:
     generator: GeneratorConfig | None = None
 
     def __post_init__(self) -> None:
-        positive("distill.temperature", self.temperature)
+        temperature("distill.temperature", self.temperature)
         require(0 <= self.alpha <= 1, "distill.alpha", self.alpha, "0 to 1")
         self.losses = with_floats(self.losses)
         for name, options in self.schedules.items():
@@ -92,7 +100,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         at = "distill.generator"
         choice(f"{at}.objective", self.objective, ("dafl", "adversarial"))
-        positive(f"{at}.latent", self.latent)
+        within(f"{at}.latent", self.latent, 1, 100_000)
         positive(f"{at}.lr", self.lr)
         if self.steps is not None:
             positive(f"{at}.steps", self.steps)

@@ -50,8 +50,27 @@ def _unreadable(text: str) -> str | None:
     return f"{given}: can't be read; quote what holds spaces or signs: \"{key}='{value}'\""
 
 
-def option_line(arguments: list[str]) -> str | None:
-    """The line for a choice that is no name (data=null), for which Hydra has a bare ValueError."""
+def plain_line(error: BaseException, arguments: list[str]) -> str | None:
+    """The line for what Hydra has a bare ValueError or RuntimeError for; None for all else."""
+    text = str(error)
+    if isinstance(error, ValueError) and "Config group override" in text:
+        return _option_line(arguments)
+    plugin = re.match(r"Unknown plugin class : '(.*)'", text)
+    if plugin is not None:
+        return (
+            f"{plugin.group(1)}: is no sweeper and no launcher; choose them with "
+            "hydra/sweeper=kdsweep and hydra/launcher=fused"
+        )
+    handler = re.match(r"Unable to configure (\w+ '.*?')", text)
+    if handler is not None:
+        return f"hydra.job_logging, {handler.group(1)}: allowed are the classes of logging.*"
+    if isinstance(error, ValueError) and text.startswith("Only one of --"):
+        return text.replace("can be specified", "is allowed at a time")
+    return None
+
+
+def _option_line(arguments: list[str]) -> str | None:
+    """The line for a choice that is no name (data=null)."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from kdsweep.config.paths import conf_dir

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    temperature,
+    within,
+)
 from kdsweep.errors import UserError
 
 
@@ -26,8 +34,8 @@ class PairConfig:
     student: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
-        positive("pair.teacher.width", self.teacher.width)
-        positive("pair.student.width", self.student.width)
+        width("pair.teacher.width", self.teacher.width)
+        width("pair.student.width", self.student.width)
 
 
 @dataclass(kw_only=True)
@@ -61,15 +69,15 @@ class TeacherConfig:
             non_negative("teacher.weight_decay", self.weight_decay)
         if self.checkpoint_epoch is not None:
             positive("teacher.checkpoint_epoch", self.checkpoint_epoch)
-        positive("teacher.ensemble", self.ensemble)
+        within("teacher.ensemble", self.ensemble, 1, 100)
         choice("teacher.combine", self.combine, ("probabilities", "losses"))
-        non_negative("teacher.generations", self.generations)
-        positive("teacher.assistant_temperature", self.assistant_temperature)
+        within("teacher.generations", self.generations, 0, 100)
+        temperature("teacher.assistant_temperature", self.assistant_temperature)
         alpha = self.assistant_alpha
         require(0 <= alpha <= 1, "teacher.assistant_alpha", alpha, "0 to 1")
         self.assistants = [_assistant(given) for given in self.assistants]
         for assistant in self.assistants:
-            positive("teacher.assistants: width", assistant.width)
+            width("teacher.assistants: width", assistant.width)
         many = [
             f"teacher.{key}={value}"
             for key, value, plain in (
@@ -89,6 +97,11 @@ class TeacherConfig:
                 "teacher.checkpoint, which is not trained"
             )
         seed("teacher.seed", self.seed)
+
+
+def width(key: str, value: float) -> None:
+    """A factor of a model's channels."""
+    within(key, value, 0.01, 100)
 
 
 def _assistant(given: object) -> ModelConfig:

@@ -77,8 +77,8 @@ class HyperSchedule:
         """
         uses_end = self.name in ("linear", "cosine", "stop")
         if hyperparameter == "temperature" or hyperparameter.endswith(".temperature"):
-            ok = not uses_end or self.end > 0
-            self._require(ok, "end", f"above 0 for {hyperparameter}")
+            ok = not uses_end or 0.001 <= self.end <= 1000
+            self._require(ok, "end", f"0.001 to 1,000 for {hyperparameter}")
         if hyperparameter == "alpha":
             self._require(not uses_end or self.end <= 1, "end", "0 to 1 for alpha")
             self._require(self.name != "step" or self.gamma <= 1, "gamma", "up to 1 for alpha")

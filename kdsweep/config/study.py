@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsweep.config.checks import choice, non_negative, positive, require, seed, study_name
+from kdsweep.config import checks
+from kdsweep.config.checks import (
+    choice,
+    non_negative,
+    positive,
+    require,
+    seed,
+    study_name,
+    within,
+)
 from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
@@ -24,11 +33,13 @@ class EvaluateConfig:
     protocol: str = "validation"
     test: bool = False  # open test once, after the last epoch
     latency: bool = False  # time the networks: 100 batches each
+    last_epochs: int = 1  # the mean of so many last epochs is the result; for constant, step rates
     batch_size: int = 1000
 
     def __post_init__(self) -> None:
         choice("evaluate.protocol", self.protocol, ("validation", "published"))
         positive("evaluate.batch_size", self.batch_size)
+        positive("evaluate.last_epochs", self.last_epochs)
 
 
 @dataclass(kw_only=True)
@@ -118,12 +129,8 @@ class Config:
     round: int = 1  # of the race, set by the sweeper; 0: drawn by a sampler, before the race
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.root.strip()) and not set("?%") & set(self.root),
-            "root",
-            self.root,
-            "a folder whose path holds no ? and no %, which database addresses can't",
-        )
+        checks.root(self.root)
+        checks.storage(self.storage)
         for name in self.objectives:
             choice("objective", name, tuple(OBJECTIVES))
         require(
@@ -140,8 +147,8 @@ class Config:
         )
         if self.study is not None:
             study_name(self.study)
-        positive("seeds", self.seeds)
-        positive("rounds", self.rounds)
+        within("seeds", self.seeds, 1, 10_000)
+        within("rounds", self.rounds, 1, 100)
         non_negative("round", self.round)
         seed("seed", self.seed)
         require(
@@ -156,6 +163,12 @@ class Config:
             "teacher.checkpoint_epoch",
             self.teacher.checkpoint_epoch,
             f"1 to {epochs}, the teacher's epochs",
+        )
+        require(
+            self.evaluate.last_epochs <= self.train.epochs,
+            "evaluate.last_epochs",
+            self.evaluate.last_epochs,
+            f"1 to {self.train.epochs}, which is train.epochs",
         )
         published = self.evaluate.protocol == "published"
         require(

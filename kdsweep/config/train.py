@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -58,10 +59,11 @@ class ScheduleConfig:
         positive("schedule.step_size", self.step_size)
         positive("schedule.gamma", self.gamma)
         require(
-            self.milestones == sorted(self.milestones),
+            self.milestones == sorted(self.milestones)
+            and all(0 <= epoch < math.inf for epoch in self.milestones),
             "schedule.milestones",
             self.milestones,
-            "epochs in rising order",
+            "epochs from 0 up, in rising order",
         )
         non_negative("schedule.warmup_epochs", self.warmup_epochs)
         non_negative("schedule.final_factor", self.final_factor)

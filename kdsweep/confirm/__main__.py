@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
+from kdsweep.config import checks
 from kdsweep.confirm.selection import Side
 from kdsweep.errors import UserError
-from kdsweep.terminal import arguments
+from kdsweep.sweep.explain import explain, naming
+from kdsweep.terminal import arguments, command
 
 USAGE = """
 python -m kdsweep.confirm study=NAME [top=3] [side=best] [seeds=20] [again=true]
@@ -30,6 +33,7 @@ It writes ROOT/confirmations/NAME/: selection.json (frozen before training), ver
 """
 
 
+MOST = 10_000  # cells, and seeds
 _SIDES: dict[str, Side] = {"best": "best", "worst": "worst", "both": "both"}
 
 
@@ -46,18 +50,26 @@ def main(given: list[str]) -> None:
         raise UserError("study=: name the study; python -m kdsweep.export lists them")
     if values["again"] not in ("true", "false"):
         raise UserError(f"again={values['again']}: allowed is true or false")
+    root = Path(values["root"] or "mlruns")
+    storage = values["storage"] or f"sqlite:///{root / 'optuna.db'}"
+    checks.study_name(values["study"])
+    checks.root(str(root))
+    checks.storage(storage)
+    top = _count("top", values["top"], least=1)
+    seeds = _count("seeds", values["seeds"], least=3)
+    side = _side(values["side"])
     from kdsweep.confirm.confirmation import confirm_study
 
-    root = Path(values["root"] or "mlruns")
-    confirm_study(
-        values["study"],
-        values["storage"] or f"sqlite:///{root / 'optuna.db'}",
-        root=root,
-        top=_count("top", values["top"], least=1),
-        side=_side(values["side"]),
-        seeds=_count("seeds", values["seeds"], least=3),
-        again=values["again"] == "true",
-    )
+    with naming(storage):
+        confirm_study(
+            values["study"],
+            storage,
+            root=root,
+            top=top,
+            side=side,
+            seeds=seeds,
+            again=values["again"] == "true",
+        )
 
 
 def _side(given: str | None) -> Side:
@@ -68,10 +80,11 @@ def _side(given: str | None) -> Side:
 
 
 def _count(key: str, given: str | None, *, least: int) -> int:
-    if given is None or not given.isdigit() or int(given) < least:
-        raise UserError(f"{key}={given}: allowed is a whole number, {least} or more")
-    return int(given)
+    number = int(given) if given is not None and re.fullmatch("[0-9]{1,9}", given) else -1
+    if not least <= number <= MOST:
+        raise UserError(f"{key}={given}: allowed is a whole number from {least} to {MOST:,}")
+    return number
 
 
 if __name__ == "__main__":
-    arguments.run(main, USAGE)
+    command.run(main, USAGE, explain)

@@ -87,6 +87,12 @@ class Datasets:
                 self.kept.popitem(last=False)
             self.kept[key] = _prepare(config, hardware)
         self.kept.move_to_end(key)
+        images = len(self.kept[key].labels)
+        if config.train.batch_size > images:
+            raise UserError(
+                f"train.batch_size={config.train.batch_size}: allowed is 2 to {images}, the "
+                "number of training images"
+            )
         return self.kept[key]
 
 

@@ -8,6 +8,7 @@ import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
@@ -116,6 +117,8 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield from _walk(folder / entry.name, below)
             else:
                 stat = entry.stat()
+                if not S_ISREG(stat.st_mode):  # a pipe or a device: reading it may never end
+                    raise UserError(f"data.root: {entry.path} is no regular file; remove it")
                 yield below, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdsweep.terminal import arguments
+from kdsweep.config import checks
+from kdsweep.sweep.explain import explain, naming
+from kdsweep.terminal import arguments, command
 
 USAGE = """
 python -m kdsweep.export                      list the studies
@@ -33,17 +35,23 @@ def main(given: list[str]) -> None:
     )
     root = Path(values["root"] or "mlruns")
     storage = values["storage"] or f"sqlite:///{root / 'optuna.db'}"
+    checks.root(str(root))
+    checks.storage(storage)
     from kdsweep.export.study import export_study
     from kdsweep.sweep.opening import list_studies
 
-    if values["study"] is None:
-        for line in list_studies(storage):
-            print(line)
-        return
-    out = Path(values["out"] or root / "exports" / values["study"])
-    for path, what in export_study(values["study"], storage, root=root, out=out):
-        print(f"{path}: {what}")
+    study = values["study"]
+    if study is not None and values["out"] is None:
+        checks.study_name(study)  # the folder is named after it
+    with naming(storage):
+        if study is None:
+            for line in list_studies(storage):
+                print(line)
+            return
+        out = Path(values["out"] or root / "exports" / study)
+        for path, what in export_study(study, storage, root=root, out=out):
+            print(f"{path}: {what}")
 
 
 if __name__ == "__main__":
-    arguments.run(main, USAGE)
+    command.run(main, USAGE, explain)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kdsweep.errors import UserError
-from kdsweep.results.record import RECORD
+from kdsweep.results.record import read_record
 from kdsweep.store import writable
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.opening import load_study
@@ -80,7 +79,7 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.suffix == ".csv":
-            frame.to_csv(beside, index=False)
+            frame.map(as_text).to_csv(beside, index=False)
         elif path.suffix == ".parquet":
             frame.to_parquet(beside, index=False)
         else:
@@ -92,6 +91,12 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def as_text(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula and runs."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if formula else value
 
 
 def _missing(value: object) -> bool:
@@ -121,13 +126,8 @@ def best_config(study: optuna.Study, root: Path) -> str | None:
     if not complete:
         return None
     best = study.best_trial if len(study.directions) == 1 else study.best_trials[0]
-    path = root / "hydra" / "studies" / study.study_name / str(best.number) / RECORD
-    if not path.is_file():
-        raise UserError(
-            f"study={study.study_name}: {path} is gone, so best.yaml can't be written; "
-            "name the folder of its output with root="
-        )
-    config = json.loads(path.read_text())["config"]
+    folder = root / "hydra" / "studies" / study.study_name / str(best.number)
+    config = dict(read_record(folder).config)
     for key in ("study", "trial", "root", "storage", "tracking", "pruner"):
         del config[key]
     head = {"defaults": ["config", {"override /distill": "none"}, "_self_"]}

@@ -19,6 +19,7 @@ from torch import Tensor
 from kdsweep.config import TrainConfig
 from kdsweep.errors import UserError
 
+THREADS_PER_CORE = 4  # at most; more of them only wait for each other
 CELLS_ON_CPU, CELLS_ON_GPU = 6, 100  # of a sweep in one batch; at least, and exactly
 
 
@@ -97,6 +98,12 @@ def choose_hardware(config: TrainConfig, machine: Machine | None = None) -> Hard
         raise UserError(
             "train.precision=tf32: allowed on a GPU, whose tensor cores have it; choose "
             "train.precision=float32 on a CPU"
+        )
+    most = THREADS_PER_CORE * machine.cores
+    if config.threads is not None and config.threads > most:
+        raise UserError(
+            f"train.threads={config.threads}: allowed is 1 to {most} on this machine, "
+            f"{THREADS_PER_CORE} for each core that this process may use"
         )
     precision = config.precision
     if precision == "auto":

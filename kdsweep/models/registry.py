@@ -14,6 +14,7 @@ from kdsweep.models.cifar_cnn import CifarStudent, CifarTeacher
 from kdsweep.models.cifar_resnet import CifarResNet
 from kdsweep.models.mobilenetv2 import MobileNetV2
 from kdsweep.models.shufflenetv2 import ShuffleNetV2
+from kdsweep.models.size import refuse_too_large
 from kdsweep.models.timm_models import create_timm
 from kdsweep.models.torchvision_models import create_torchvision, torchvision_names
 from kdsweep.models.vgg import Vgg
@@ -115,6 +116,8 @@ def create_model(
         options["width"] = config.width
     if architecture.has_image_size:
         options["image_size"] = image_size
+    if config.width > 1:
+        refuse_too_large(partial(architecture.build, classes=classes, **options), config, key)
     model = architecture.build(classes=classes, **options)
     if config.weights is not None:
         load_weights(model, config.weights, option=f"{key}.weights")

@@ -20,6 +20,7 @@ from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_re
 from kdsweep.run.plan import select
 from kdsweep.run.records import failed_record
 from kdsweep.run.session import Session
+from kdsweep.sweep.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweep.batch import launch
 from kdsweep.sweep.binding import adopt, adopt_axes
 from kdsweep.sweep.cells import Cells
@@ -57,7 +58,11 @@ class SweepLoop:
         self.launcher = sweeper.launcher
         self.config = sweeper.config
         self.options = SweeperOptions.from_given(sweeper.options)
-        self.space = Space(self.options.params, arguments)
+        params, sampler = dict(self.options.params or {}), self.options.sampler
+        check_axes(params, arguments, grid=sampler["_target_"].endswith("GridSampler"))
+        self.space = Space(params, arguments)
+        self.space.distributions = distinct(self.space.distributions)
+        refuse_categories(sampler["_target_"], self.space.distributions)
         self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
         self.grid = is_grid(self.sampler)
         _refuse_subdir(self.config)
@@ -105,14 +110,14 @@ class SweepLoop:
                 self._train_all(content)
                 conclude(self.study, self.folder)
             except BaseException as error:
-                give_up(session, self.typed, name, error)
+                give_up(session, name, error)
                 raise
             report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
         self._refuse_failures()
 
     def _directions(self) -> Sequence[str]:
         """One for each objective: what it asks for, or what the user set."""
-        given = self.options.directions
+        given = self.options.direction
         if given is not None and len(given) != len(self.typed.objectives):
             raise UserError(
                 f"hydra.sweeper.direction={','.join(given)}: allowed is minimize or maximize, one "
@@ -135,9 +140,8 @@ class SweepLoop:
         self.rounds.announce()
         fixed = content["fixed"]
         assert isinstance(fixed, dict)
-        self.session.open_parent(
-            self.typed, self.study.name, {**fixed, "search": self.space.describe()}
-        )
+        params = {**fixed, "search": self.space.describe()}
+        self.session.tracking.open_parent(self.study.name, params=params)
         started = time.monotonic()
         while batch := self._next_batch():
             before = len(self.failed)

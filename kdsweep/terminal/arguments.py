@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from kdsweep.errors import KdsweepError, UserError
-from kdsweep.terminal import interrupts
+from kdsweep.errors import UserError
 
 
 def parse(arguments: list[str], allowed: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -25,20 +23,3 @@ def parse(arguments: list[str], allowed: Mapping[str, str | None]) -> dict[str, 
             raise UserError(f"{argument}: allowed are {', '.join(f'{k}=' for k in allowed)}{hint}")
         values[key] = value
     return values
-
-
-def run(command: Callable[[list[str]], None], usage: str) -> None:
-    """Run a command on this process's arguments and leave with its exit status."""
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(usage.strip())
-        return
-    interrupts.install()
-    try:
-        command(arguments)
-    except KdsweepError as error:
-        print(f"kdsweep: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("kdsweep: interrupted", file=sys.stderr)
-        sys.exit(interrupts.STATUS)

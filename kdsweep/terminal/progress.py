@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from kdsweep.terminal.durations import times
+
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
+    from kdsweep.terminal.bar import Bar
 
 log = logging.getLogger(__name__)
 QUIET_SECONDS = 2.0  # between plain lines, so that a log stays readable
@@ -36,42 +38,25 @@ class Progress:
         self.done = 0
         self.total = 1
         self.epoch_text = ""
-        self.bar: RichProgress | None = None
-        self.heard: dict[int, dict[str, Mapping[str, float]]] = {}  # by epoch
-        self.left: dict[str, int] = {}  # members that stopped, and their last epoch
+        self.texts: tuple[str, ...] = ("",)  # for the bar, the longest first
+        self.bar: Bar | None = None
+        self.reported: dict[int, dict[str, Mapping[str, float]]] = {}  # by epoch
+        self.last_epoch: dict[str, int] = {}  # of members that stopped
 
-    def expected(self, epoch: int) -> int:
-        """How many members will report ``epoch``."""
-        return self.members - sum(last < epoch for last in self.left.values())
+    def active(self, epoch: int) -> int:
+        """How many members train in ``epoch``."""
+        return self.members - sum(last < epoch for last in self.last_epoch.values())
 
     def leave(self, names: Iterable[str], epoch: int) -> None:
         """Members that will report no epoch after this one."""
-        self.left.update(dict.fromkeys(names, epoch))
+        self.last_epoch.update(dict.fromkeys(names, epoch))
 
     def __enter__(self) -> Progress:
         self.started = time.monotonic()
         if sys.stdout.isatty():
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                SpinnerColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
+            from kdsweep.terminal.bar import Bar
 
-            self.bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.title, total=None, text="")
+            self.bar = Bar(self.title)
         return self
 
     def __exit__(
@@ -89,42 +74,49 @@ class Progress:
     def note(self, text: str) -> None:
         """A passing remark on what is being done right now."""
         if self.bar is not None:
-            self.bar.update(self.task, text=text)
+            self.texts = (text,)
+            self._show()
         else:
             log.debug("%s: %s", self.title, text)
 
     def step(self, done: int, total: int) -> None:
         """``done`` of ``total`` optimiser steps."""
         self.done, self.total = done, total
+        self._show()
+
+    def _show(self) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, total=total)
+            elapsed = time.monotonic() - self.started
+            self.bar.update(self.texts, elapsed, done=self.done, total=self.total)
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> None:
-        """The metrics of some members after ``epoch`` (from 0); told once all have got there."""
-        heard = self.heard.setdefault(epoch, {})
-        heard.update(records)
-        if not heard or len(heard) < self.expected(epoch):
+        """The metrics of some members after ``epoch`` (from 0); shown once all have got there."""
+        reported = self.reported.setdefault(epoch, {})
+        reported.update(records)
+        if not reported or len(reported) < self.active(epoch):
             return
-        records = self.heard.pop(epoch)
-        scores = [record[self.metric] for record in records.values()]
-        losses = [record["train_loss"] for record in records.values()]
-        mean = sum(scores) / len(scores)
-        spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
-        unit = " %" if self.metric.endswith("accuracy") else ""
-        self.epoch_text = (
-            f"epoch {epoch + 1}/{self.epochs}, loss {sum(losses) / len(losses):.4f}, "
-            f"{self.metric} {mean:.2f}{spread}{unit}"
-        )
+        self.texts = self._describe(epoch, self.reported.pop(epoch))
+        self.epoch_text = self.texts[0]
         now = time.monotonic()
         if self.bar is not None:
-            self.bar.update(self.task, text=self.epoch_text)
+            self._show()
         elif now - self.shown >= QUIET_SECONDS and epoch + 1 < self.epochs:
-            left = (now - self.started) / max(self.done, 1) * (self.total - self.done)
-            log.info("%s: %s, %s left", self.title, self.epoch_text, _clock(left))
+            text = times(now - self.started, self.done, self.total)
+            log.info("%s: %s, %s", self.title, self.epoch_text, text)
             self.shown = now
 
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    def _describe(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+        """An epoch in words, and in fewer and fewer of them."""
+        scores = [record[self.metric] for record in records.values()]
+        losses = [record["train_loss"] for record in records.values()]
+        spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
+        unit = " %" if self.metric.endswith("accuracy") else ""
+        count = f"epoch {epoch + 1}/{self.epochs}"
+        loss = f", loss {sum(losses) / len(losses):.4f}"
+        score = f", {self.metric} {sum(scores) / len(scores):.2f}"
+        return (
+            f"{count}{loss}{score}{spread}{unit}",
+            f"{count}{score}{spread}{unit}",
+            f"{count}{score}{unit}",
+            count,
+        )

@@ -122,7 +122,7 @@ def test_a_value_of_another_type(override: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("distill.temperature=0", "distill.temperature=0.0: allowed is a number above 0"),
+        ("distill.temperature=0", "distill.temperature=0.0: allowed is 0.001 to 1,000"),
         ("distill.alpha=1.5", "distill.alpha=1.5: allowed is 0 to 1"),
         ("train.batch_size=1", "train.batch_size=1: allowed is 2 or more"),
         ("objective=acuracy", "objective=acuracy: allowed is one of accuracy"),

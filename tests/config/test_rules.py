@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -101,18 +102,17 @@ def test_assistants_are_models() -> None:
     ):
         with pytest.raises(UserError, match=r"^teacher.assistants=.*: allowed is a model's name"):
             TeacherConfig(assistants=[given])
-    with pytest.raises(UserError, match=r"^teacher.assistants: width=-1: allowed is a number"):
+    with pytest.raises(UserError, match=r"^teacher.assistants: width=-1: allowed is 0.01 to 100"):
         TeacherConfig(assistants=[{"name": "cifar_student", "width": -1}])
 
 
-@pytest.mark.parametrize("width", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("width", [0.0, -1.0, 100.5, math.nan, math.inf])
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_widths_are_positive(role: str, width: float) -> None:
-    with pytest.raises(
-        UserError, match=rf"^pair.{role}.width={width}: allowed is a number above 0$"
-    ):
+    with pytest.raises(UserError, match=rf"^pair.{role}.width={width}: allowed is 0.01 to 100$"):
         PairConfig(**{role: ModelConfig(width=width)})
     PairConfig(**{role: ModelConfig(width=0.25)})
+    PairConfig(**{role: ModelConfig(width=100)})
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,40 @@ def test_one_kind_of_teacher_at_a_time(given: dict[str, Any]) -> None:
     assert all(f"teacher.{key}=" in str(caught.value) for key in given)
 
 
-@pytest.mark.parametrize("name", ["a/b", "", "-x", "a b"])
+@pytest.mark.parametrize("name", ["a/b", "", "-x", "a b", "..", "a..b", "../esc", "été", "a\n"])
 def test_a_study_has_a_name_that_folders_can_hold(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^study={name}: allowed are letters, digits"):
+    shown = re.escape(name.replace("\n", r"\n"))
+    with pytest.raises(UserError, match=rf"^study={shown}: allowed are letters, digits"):
         Config(study=name)
     Config(study="a.b_c+d-1")
+
+
+def test_names_are_as_long_as_files_can_be() -> None:
+    Config(study="s" * 100)
+    with pytest.raises(UserError, match=r"^study=s{60}\.\.\.: has 101 letters; allowed are up to"):
+        Config(study="s" * 101)
+    Config(root="/".join(["d" * 255] * 7))
+    for root in ("d" * 256, "a/" + "é" * 128, "/".join(["d" * 200] * 10)):
+        with pytest.raises(UserError, match=r"names have up to 255 bytes each, and its path up"):
+            Config(root=root)
+
+
+@pytest.mark.parametrize("root", ["", "  ", "a?b", "50%", "a\nb", "a\0b"])
+def test_a_root_is_part_of_addresses(root: str) -> None:
+    with pytest.raises(UserError, match=r"^root=.*: allowed is a folder whose path holds no"):
+        Config(root=root)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://:memory:", "sqlite+pysqlite://",
+     "sqlite:///?mode=ro", " sqlite:// "],
+)  # fmt: skip
+def test_a_study_in_memory_would_be_lost(storage: str) -> None:
+    with pytest.raises(UserError, match=r"^storage=.*: has no file, .* give sqlite:///FILE$"):
+        Config(storage=storage)
+    for kept in ("sqlite:///a.db", "sqlite:////tmp/a.db", "postgresql+psycopg2://host/a"):
+        Config(storage=kept)
 
 
 def test_which_model_teaches_the_student() -> None:

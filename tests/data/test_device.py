@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,12 @@ def test_a_process_keeps_its_datasets(root: Path) -> None:
     assert load_device_dataset(config(root), ONE_BY_ONE) is load_device_dataset(
         config(root), ONE_BY_ONE
     )
+
+
+def test_a_batch_is_no_larger_than_the_data(root: Path) -> None:
+    data = DataConfig(image_size=8, train_limit=100)
+    fits = Config(data=data, train=TrainConfig(threads=1, batch_size=100), root=str(root))
+    assert len(Datasets().load(fits, ONE_BY_ONE).labels) == 100
+    large = replace(fits, train=TrainConfig(threads=1, batch_size=101))
+    with pytest.raises(UserError, match=r"^train.batch_size=101: allowed is 2 to 100, the number"):
+        Datasets().load(large, ONE_BY_ONE)

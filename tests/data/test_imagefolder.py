@@ -244,3 +244,9 @@ def test_two_processes_decode_once(root: Path, caplog: pytest.LogCaptureFixture)
     assert other.returncode == 0
     assert output.splitlines()[-1] == digest
     assert output.count("Decoding 324 images") + _decodings(caplog) == 1
+
+
+def test_a_pipe_among_the_images_is_no_image(root: Path) -> None:
+    os.mkfifo(root / "train" / "cat" / "pipe.png")  # reading it would wait for a writer
+    with pytest.raises(UserError, match=r"^data.root: .*/pipe.png is no regular file; remove it$"):
+        _load(root)

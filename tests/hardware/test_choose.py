@@ -123,3 +123,10 @@ def test_a_batch_fills_the_machine(cores: int, seeds: int, on_gpu: bool, cells: 
 
 def test_this_machine_has_a_core() -> None:
     assert this_machine().cores >= 1
+
+
+def test_threads_are_bounded_by_the_cores() -> None:
+    machine = Machine(cores=2, gpus=0)
+    assert choose_hardware(TrainConfig(device="cpu", threads=8), machine).threads == 8
+    with pytest.raises(UserError, match=r"^train.threads=9: allowed is 1 to 8 on this machine"):
+        choose_hardware(TrainConfig(device="cpu", threads=9), machine)

@@ -71,14 +71,14 @@ def test_members_keep_their_own_values_and_gradients():
         ({"step_size": 0}, r"step_size=0"),
     ],
 )
-def test_mistakes_are_told(given, message):
+def test_mistakes_are_refused(given, message):
     with pytest.raises(UserError, match=message):
         HyperSchedule(**given)
 
 
 def test_a_schedule_must_stay_in_its_hyperparameters_range():
     for name in ("temperature", "hinton.temperature"):
-        with pytest.raises(UserError, match=r"end=0\.0: allowed is above 0 for"):
+        with pytest.raises(UserError, match=r"end=0\.0: allowed is 0.001 to 1,000 for"):
             HyperSchedule(name="linear").check(name)
     HyperSchedule(name="step").check("temperature")
     HyperSchedule(name="linear", end=1).check("alpha")
