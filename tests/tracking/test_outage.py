@@ -211,20 +211,38 @@ def test_the_end_waits_for_a_server_that_is_about_to_return(
     assert list((here / FOLDER).iterdir()) == []
 
 
-@pytest.mark.parametrize("lost", range(0, 24, 2))
+@pytest.mark.parametrize(
+    ("request_to", "number"),
+    [
+        ("runs/create", 0),  # of the sweep
+        ("runs/create", 1),
+        ("runs/create", 2),
+        ("runs/log-batch", 0),
+        ("runs/log-batch", 3),
+        ("runs/update", 0),
+        ("runs/update", 2),
+        ("student.safetensors", 0),
+    ],
+)
 def test_an_answer_that_is_lost_doubles_nothing(
-    server: MlflowServer, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+    server: MlflowServer,
+    here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request_to: str,
+    number: int,
 ) -> None:
-    """The request of this number is carried out, and its answer is lost."""
+    """That request is carried out, and its answer is lost."""
     monkeypatch.setattr(writer, "RETRY_S", 0.01)
     tracker = session(server, here, patience=60)
     count = 0
 
     def after(path: str) -> None:
         nonlocal count
-        count += 1
-        if count == lost + 1:
-            raise ConnectionError
+        if path.endswith(request_to):
+            count += 1
+            if count == number + 1:
+                raise ConnectionError
 
     server.after = after
     sweep = tracker.open_sweep("s", params={"cells": 2}, tags={})
@@ -238,6 +256,7 @@ def test_an_answer_that_is_lost_doubles_nothing(
         finish(tracker, each, tmp_path)
     tracker.close(sweep, "finished")
     tracker.shutdown()
+    assert count > number, "it was lost"
     runs = by_name(server)
     assert runs.keys() == {"s", "first", "baseline"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
