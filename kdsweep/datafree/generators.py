@@ -84,8 +84,8 @@ class Generators:
         members, rows = share_rows(chunks, self._key)
         for step, size in enumerate(self.sizes, epoch * self.steps):
             images = self.make(members, size, step)
-            place = torch.arange(size, device=images.device).expand(len(members), -1)
-            outputs = self.outputs.outputs(place, place, images)
+            index = torch.arange(size, device=images.device).expand(len(members), -1)
+            outputs = self.outputs.outputs(index, index, images)  # it looks at the images alone
             labels = outputs.logits.argmax(-1)
             yield Batch(images=images, labels=labels, teacher_outputs=outputs, rows=rows)
 
