@@ -1,4 +1,4 @@
-"""The two ways in which kdsweep ends early, and their exit statuses."""
+"""The ways in which kdsweep ends early, and their exit statuses."""
 
 
 class KdsweepError(Exception):
@@ -15,6 +15,12 @@ class UserError(KdsweepError):
 
 class TrainingError(KdsweepError):
     """A training run that was rightly asked for could not be finished."""
+
+    exit_status = 1
+
+
+class WorkerLost(KdsweepError):
+    """A process that trained was lost, such as by a kill: the training itself did not fail."""
 
     exit_status = 1
 

@@ -16,6 +16,7 @@ from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import UserError
+from kdsweep.losses.registry import loss_spec
 from kdsweep.models import model_names
 from kdsweep.models.torchvision_models import torchvision_names
 from kdsweep.sweep.plugins import register
@@ -177,3 +178,51 @@ def test_the_readme_lists_every_option() -> None:
     assert there <= listed.keys()
     for group in there:
         assert listed[group] == {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def test_data_free_has_the_published_numbers() -> None:
+    """DAFL's README: lr_G 0.02, latent_dim 1000, oh 0.05, ie 5, a 0.01."""
+    made_of = made("distill=data_free").distill.generator
+    assert made_of is not None
+    assert (made_of.lr, made_of.latent) == (0.02, 1000)
+    weights = (made_of.one_hot, made_of.information_entropy, made_of.activation)
+    assert weights == (0.05, 5.0, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("pair", "beta"),
+    [
+        ("resnet32x4_resnet8x4", 8),
+        ("resnet32x4_shufflenetv2", 8),
+        ("resnet56_resnet20", 2),
+        ("vgg13_mobilenetv2", 6),
+        ("vgg13_vgg8", 6),
+        ("wrn_40_2_wrn_16_2", 6),
+    ],
+)
+def test_a_pair_names_dkds_published_weight(pair: str, beta: float) -> None:
+    text = (CONF / "pair" / f"{pair}.yaml").read_text()
+    (command,) = re.findall(r"^# DKD's published weight: (.*)$", text, re.MULTILINE)
+    config = made(f"pair={pair}", *command.split())
+    assert config.distill.losses["dkd"]["nontarget_weight"] == beta
+
+
+@pytest.mark.parametrize(
+    ("option", "temperature", "weight"),
+    [
+        ("sp", None, 3000),
+        ("pkt", None, 30000),
+        ("nst", None, 50),
+        ("cc", None, 0.02),
+        ("vid", None, 1),
+        ("nkd", 3, 1),
+        ("dkd", 4, 1),
+    ],
+)
+def test_an_option_has_the_published_weight(
+    option: str, temperature: float | None, weight: float
+) -> None:
+    distill = made(f"distill={option}").distill
+    assert distill.losses[option]["weight"] == weight == loss_spec(option).weight
+    assert distill.alpha == 0.5
+    assert temperature in (None, distill.temperature)

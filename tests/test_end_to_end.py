@@ -255,6 +255,19 @@ def test_the_official_sweeper(sweep: Sweep, command: Command) -> None:
     assert len(official.runs["sweep"]) == 1
 
 
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_the_official_sweeper_starts_in_an_empty_folder(
+    launcher: str, command: Command, tmp_path: Path
+) -> None:
+    arguments = ("hydra/sweeper=optuna", f"hydra/launcher={launcher}", "tracking=none")
+    space = ("distill.temperature=interval(1,5)", "hydra.sweeper.n_trials=2")
+    ended = command("-m", SMOKE, *arguments, *space, "hydra.sweeper.n_jobs=2", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    (name,) = optuna.get_all_study_names(f"sqlite:///{tmp_path}/mlruns/optuna.db")
+    assert f"python -m kdsweep.export study={name}" in ended.out  # what is printed exists
+    assert len(list((tmp_path / "mlruns/hydra/studies" / name).glob("*/result.json"))) == 2
+
+
 def test_a_study_in_postgresql(sweep: Sweep, command: Command, postgres: str) -> None:
     arguments = (f"storage={postgres}", "study=shared", "distill.temperature=2,4")
     ended = command("-m", SMOKE, *arguments, cwd=sweep.folder)

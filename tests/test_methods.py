@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,8 +12,11 @@ from hydra import compose, initialize_config_dir
 
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
-from kdsweep.run.batch import run_jobs
+from kdsweep.results.record import Record
+from kdsweep.run.batch import run_plans
 from kdsweep.run.job import Job
+from kdsweep.run.plan import plan
+from kdsweep.run.session import Session
 from kdsweep.sweep.plugins import register
 
 METHODS = sorted(path.stem for path in (conf_dir() / "distill").glob("*.yaml"))
@@ -45,7 +47,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     """What one epoch with each method gave, from one root, so that teachers are shared."""
     root: Path = tmp_path_factory.mktemp("methods")
     register()
@@ -56,21 +58,25 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
             config = compose("config", [*QUICK, f"root={root}", f"distill={method}", *more])
             (root / method).mkdir()
             jobs.append(Job(config=typed(config), folder=root / method))
-    outcomes = run_jobs(jobs)
-    for outcome in outcomes:
+    with Session(jobs[0].config) as session:
+        outcomes = run_plans(session, plan(jobs))
+    trained = {}
+    for folder, outcome in outcomes.items():
         assert outcome.error is None, outcome.error
-    return {job.folder.name: outcome.record for job, outcome in zip(jobs, outcomes, strict=True)}
+        assert outcome.record is not None
+        trained[folder.name] = outcome.record
+    return trained
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_trains(records: dict[str, dict[str, Any]], method: str) -> None:
+def test_it_trains(records: dict[str, Record], method: str) -> None:
     record = records[method]
-    assert record["state"] == "complete", record["reason"]
-    assert len(record["seeds"]["0"]["history"]) == 1
+    assert record.state == "complete", record.reason
+    assert len(record.seeds[0].history) == 1
 
 
-def test_no_two_methods_are_the_same(records: dict[str, dict[str, Any]]) -> None:
-    ends = {method: record["seeds"]["0"]["history"][0] for method, record in records.items()}
+def test_no_two_methods_are_the_same(records: dict[str, Record]) -> None:
+    ends = {method: record.seeds[0].history[0] for method, record in records.items()}
     for one, other in itertools.combinations(ends, 2):
         apart = [abs(ends[one][key] - ends[other][key]) for key in ("val_nll", "val_ece")]
         assert max(apart) > 1e-6, (one, other, ends[one])

@@ -77,7 +77,8 @@ def fused_seconds(group: Group, members: int, hardware: Hardware, steps: int) ->
         ends: list[float] = alone(_epoch_ends, group, members)
     else:
         clock = Clock()
-        workers(hardware.workers).train(group, grid_members(group.config, members), clock)
+        own = grid_members(group.config, members)
+        workers().train(group, own, clock, processes=processes)
         ends = clock.ends
     epochs = group.config.train.epochs
     return (ends[-1] - ends[processes - 1]) / ((epochs - 1) * steps)
@@ -175,7 +176,7 @@ def _epoch_seconds(group: Group, hardware: Hardware) -> float:
     ]
     started = time.perf_counter()
     if hardware.workers > 1:
-        workers(hardware.workers).train(group, members, Clock())
+        workers().train(group, members, Clock(), processes=hardware.workers)
     else:
         train_group(group, members, Clock())
     return time.perf_counter() - started
@@ -200,7 +201,9 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     group = Group(config=config, teacher=teacher)
     members = [Member(name=str(s), seed=s, hyper=numbers(config)) for s in seeds]
     if hardware.workers > 1 and len(members) > 1:
-        trained: dict[str, Trained] = workers(hardware.workers).train(group, members, Clock())
+        trained: dict[str, Trained] = workers().train(
+            group, members, Clock(), processes=hardware.workers
+        )
     else:
         trained = train_group(group, members, Clock())
     ours = [trained[str(s)].history[-1]["val_accuracy"] for s in seeds]

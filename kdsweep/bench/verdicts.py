@@ -82,7 +82,7 @@ class Result(NamedTuple):
     missed: NDArray[np.bool_]  # [maps]: any interval that misses its true difference
     better: NDArray[np.bool_]  # [maps, cells]
     worse: NDArray[np.bool_]
-    averages: NDArray[np.int64]  # [maps, places]: verdict codes
+    averages: NDArray[np.int64]  # [maps, slices]: verdict codes
     trainings: NDArray[np.int64]  # [maps]
 
 
@@ -103,7 +103,7 @@ def simulate(
 
 def _result(design: RaceDesign, ran: Race, true: Array) -> Result:
     grid = true.reshape(design.axes or (design.cells,))
-    means = [float(place.of(grid).mean()) for place in design.places]
+    means = [float(slice_.of(grid).mean()) for slice_ in design.slices]
     missed = np.zeros(len(ran.racing), bool)
     for part, truths in ((ran.cells, true), (ran.averages, np.array(means))):
         missed |= ((part.low > truths) | (part.high < truths)).any(axis=1)

@@ -33,11 +33,13 @@ class EvaluateConfig:
     protocol: str = "validation"
     test: bool = False  # open test once, after the last epoch
     latency: bool = False  # time the networks: 100 batches each
+    last_epochs: int = 1  # the mean of so many last epochs is the result; for constant, step rates
     batch_size: int = 1000
 
     def __post_init__(self) -> None:
         choice("evaluate.protocol", self.protocol, ("validation", "published"))
         positive("evaluate.batch_size", self.batch_size)
+        positive("evaluate.last_epochs", self.last_epochs)
 
 
 @dataclass(kw_only=True)
@@ -161,6 +163,12 @@ class Config:
             "teacher.checkpoint_epoch",
             self.teacher.checkpoint_epoch,
             f"1 to {epochs}, the teacher's epochs",
+        )
+        require(
+            self.evaluate.last_epochs <= self.train.epochs,
+            "evaluate.last_epochs",
+            self.evaluate.last_epochs,
+            f"1 to {self.train.epochs}, which is train.epochs",
         )
         published = self.evaluate.protocol == "published"
         require(

@@ -130,7 +130,7 @@ def _train(jobs: Sequence[Job]) -> list[CellRecords]:
         with Session(config) as session:
             outcomes = run_plans(session, plan(missing))
             assert config.study is not None
-            session.tracker.close(session.parent_of(config, config.study), "finished")
+            session.tracker.close(session.tracking.open_parent(config.study), "finished")
         for job in missing:
             error = outcomes[job.folder].error
             if error is not None and outcomes[job.folder].record is None:

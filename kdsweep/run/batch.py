@@ -74,7 +74,7 @@ class _Batch:
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
-        self.logger.start(self.plan.config)
+        self.logger.start()
         try:
             return self._train()
         except KeyboardInterrupt:
@@ -130,7 +130,11 @@ class _Batch:
         for seed in job.baseline_seeds:
             key = self.networks.baseline_key(job, seed)
             records.append(
-                network_record(found[key], test.get(key))
+                network_record(
+                    found[key],
+                    last_epochs=job.config.evaluate.last_epochs,
+                    on_test=test.get(key),
+                )
                 if key in found
                 else missing_network(key, job.config.pair.student.name, seed)
             )
@@ -215,7 +219,13 @@ class _Batch:
         for seed in job.seeds:
             trained = results[job.member(seed)]
             metrics = {
-                **stored.student_metrics(trained, dataset, teacher, baselines),
+                **stored.student_metrics(
+                    trained,
+                    dataset,
+                    teacher,
+                    baselines,
+                    last_epochs=job.config.evaluate.last_epochs,
+                ),
                 **trained.counts,
                 **self._student_on_test(job, trained, baselines),
             }

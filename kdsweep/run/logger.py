@@ -20,60 +20,43 @@ from kdsweep.results.record import RECORD, Record
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
 from kdsweep.terminal.progress import Progress
-from kdsweep.tracking import DatasetInfo, Status, Tracker, create_tracker
+from kdsweep.tracking import DatasetInfo, Status, Tracker
+from kdsweep.tracking.session import TrackingSession
 from kdsweep.train.evaluation import has_diverged
 
 log = logging.getLogger(__name__)
 KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
-
-_trackers: dict[tuple[str, str], Tracker] = {}
-opened: dict[str, str] = {}  # the parent runs that this process has opened, by study
-logged: dict[tuple[Tracker, str], set[str]] = {}  # keys of networks that have a run, by parent
-
-
-def tracker_of(config: Config) -> Tracker:
-    """This process's tracker for a configuration: one writer, one connection."""
-    key = (config.root, repr(config.tracking))
-    if key not in _trackers:
-        tracker = create_tracker(config.tracking, root=Path(config.root))
-        tracker.prepare()
-        _trackers[key] = tracker
-    return _trackers[key]
-
-
-def open_parent(config: Config, study: str, params: Mapping[str, object]) -> None:
-    """Open a study's parent run, with what all of its runs have in common."""
-    opened[study] = tracker_of(config).open_sweep(study, params=params, tags={})
 
 
 class RunLogger:
     """Opens, feeds and closes the runs of one study, or of one experiment without a study.
 
     Args:
-        tracker: where runs are logged.
+        tracking: where runs are logged.
         config: of any job; names the study.
         device: the hardware's name, for the tags.
     """
 
-    def __init__(self, tracker: Tracker, config: Config, device: str) -> None:
-        self.tracker = tracker
+    def __init__(self, tracking: TrackingSession, config: Config, device: str) -> None:
+        self.tracking = tracking
+        self.tracker = tracking.tracker
         self.study = config.study
         self.tags = {"kdsweep.device": device, "kdsweep.git_revision": git_revision()}
         self.parent: str | None = None
         self.open: list[str] = []
-        self.logged: set[str] = set()
+        self.logged: set[str] = set()  # keys of networks that have a run
 
-    def start(self, config: Config) -> None:
+    def start(self) -> None:
         """Open the study's parent run, or find it where another batch has opened it."""
-        if self.study is not None:
-            self.tags["kdsweep.study"] = self.study
-            parent = opened.get(self.study, "")
-            if (self.tracker, parent) not in logged:  # the study's first batch in this process
-                parent = self.tracker.open_sweep(self.study, params={}, tags=self.tags)
-                networks = self.tracker.runs_of(self.study, tagged=KEY)
-                logged[self.tracker, parent] = {run.tags[KEY] for run in networks}
-            opened[self.study] = self.parent = parent
-            self.logged = logged[self.tracker, parent]
+        if self.study is None:
+            return
+        self.tags["kdsweep.study"] = self.study
+        self.parent = self.tracking.open_parent(self.study)
+        self.logged = self.tracking.networks(self.parent)
+        if not self.logged:  # the study's first batch in this session
+            self.tracking.open_parent(self.study, tags=self.tags)
+            networks = self.tracker.runs_of(self.study, tagged=KEY)
+            self.logged.update(run.tags[KEY] for run in networks)
 
     def open_job(self, job: Job, dataset: DeviceDataset) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from kdsweep.errors import UserError
 from kdsweep.results.record import COMPLETE, FAILED, PRUNED, NetworkRecord, Record, SeedRecord
 from kdsweep.run.job import Job
-from kdsweep.teachers.stored import Found
+from kdsweep.teachers.stored import Found, averaged
 from kdsweep.train.interfaces import Trained
 
 _MEASURED = ("accuracy", "top5_accuracy", "nll", "ece", "agreement", "fidelity_kl")
@@ -115,13 +115,16 @@ def metric_name(objective: str, prefix: str) -> str:
     return "latency_ms_p50" if objective == "latency_ms" else objective
 
 
-def network_record(found: Found, more: Mapping[str, float] | None = None) -> NetworkRecord:
+def network_record(
+    found: Found, *, last_epochs: int = 1, on_test: Mapping[str, float] | None = None
+) -> NetworkRecord:
     """A stored network with its metrics, and those of test where it was opened."""
+    measured = averaged(found.metrics, found.meta.history, last_epochs)
     return NetworkRecord(
         key=found.key,
         name=found.meta.name,
         seed=found.meta.seed,
-        metrics={**found.metrics, **(more or {})},
+        metrics={**measured, **(on_test or {})},
         per_class=found.meta.per_class,
         costs=found.meta.costs,
         history=tuple(found.meta.history),

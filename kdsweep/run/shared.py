@@ -36,8 +36,8 @@ class Shared:
     """What the students of a plan learn from and are compared with."""
 
     teacher: Found | None  # None where no loss has one
-    baselines: Mapping[str, Found]  # by the student's name, ``job.member(seed)``
-    broken: Mapping[Path, TrainingError]  # by job folder: its baseline could not be trained
+    baselines: Mapping[str, Found]  # by key
+    broken: Mapping[str, TrainingError]  # why baselines could not be trained, by key
     images: Path | None  # dreamt ones, that replace the real ones
 
 
@@ -50,18 +50,15 @@ def prepare(plan: Plan, store: Store, logger: RunLogger) -> Shared:
     """
     networks = Networks(plan, store, logger)
     teacher = networks.teacher() if plan.needs_teacher else None
-    found = networks.baselines()
-    baselines: dict[str, Found] = {}
-    broken: dict[Path, TrainingError] = {}
-    for job in plan.jobs:
-        for seed in job.seeds:
-            key = networks.baseline_key(job, seed)
-            if key in found:
-                baselines[job.member(seed)] = found[key]
-            else:
-                broken.setdefault(job.folder, networks.broken[key])
-    images = networks.dreamt(teacher) if len(broken) < len(plan.jobs) else None
-    return Shared(teacher=teacher, baselines=baselines, broken=broken, images=images)
+    baselines = networks.baselines()
+    every = {networks.baseline_key(job, seed) for job in plan.jobs for seed in _alone(job)}
+    trains = not every or bool(baselines)  # students with nothing to compare with are not trained
+    return Shared(
+        teacher=teacher,
+        baselines=baselines,
+        broken=networks.broken,
+        images=networks.dreamt(teacher) if trains else None,
+    )
 
 
 class Networks:

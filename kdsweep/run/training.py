@@ -43,9 +43,9 @@ def train_members(
         members=len(members),
     ) as progress:
         observer = RunObserver(tracker, runs, progress, pruning)
-        processes = min(plan.hardware.workers, len(members))
-        if processes > 1:
-            return workers(plan.hardware.workers).train(group, members, observer)
+        processes = plan.hardware.workers
+        if min(processes, len(members)) > 1:
+            return workers().train(group, members, observer, processes=processes)
         return train_group(
             group,
             members,

@@ -1,139 +1,186 @@
 """A population over processes of one thread each: the execution that wins on a CPU.
 
 Each worker runs the one loop on its part of the members. Images and the bank of teacher logits
-are files that all of them map into memory. A worker answers to its parent after every epoch, and
-dies with it.
+are files that all of them map into memory. A worker asks its parent after every epoch who leaves,
+and ends with it. One that is lost, such as by SIGKILL, is replaced, and its part trained again.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import ctypes
 import dataclasses
 import itertools
+import logging
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
+import os
+import pickle
 import signal
-import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kdsweep.errors import KdsweepError, TrainingError
+from kdsweep.errors import KdsweepError, WorkerLost
 from kdsweep.run.population import Group, train_group
 from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+log = logging.getLogger(__name__)
 STEP_SECONDS = 0.25  # between reports of progress
+CLOSED = (EOFError, OSError)  # what a pipe raises whose other end is gone, even in mid-message
+
+
+@dataclass(kw_only=True)
+class _Part:
+    """The members that one worker trains.
+
+    Attributes:
+        answers: what the observer said to each epoch. A part that is trained again reports the
+            same epochs again, and gets the same answers; the observer hears of each once.
+        progress: optimiser steps done, and all.
+    """
+
+    members: list[Member]
+    answers: list[dict[str, str]] = field(default_factory=list)
+    progress: tuple[int, int] = (0, 1)
+    lost: bool = False  # a worker was, once
+
+    def answer(
+        self, observer: Observer, epoch: int, records: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, str]:
+        """Who leaves after this epoch, and why."""
+        if epoch == len(self.answers):
+            self.answers.append(dict(observer.epoch(epoch, records)))
+        return self.answers[epoch]
+
+
+class Worker:
+    """A process, and the pipe to it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _without_interrupts():
+            self.process.start()
+        theirs.close()
+
+    def send(self, message: object) -> None:
+        """Send by value, if it is still there."""
+        with contextlib.suppress(*CLOSED):  # whoever reads next will notice
+            _send(self.pipe, message)
+
+    def end(self) -> int | None:
+        """The exit code of a worker that is not needed any more, or is lost."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode
 
 
 class Workers:
-    """Processes that wait for parts of populations to train; started once, reused."""
+    """Processes that wait for parts of populations to train; started when needed, reused."""
 
-    def __init__(self, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipes: list[Connection] = []
-        self.processes: list[SpawnProcess] = []
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            with _without_interrupts():
-                process.start()
-            theirs.close()
-            self.pipes.append(ours)
-            self.processes.append(process)
+    def __init__(self) -> None:
+        self.running: list[Worker] = []
 
     def train(
-        self, group: Group, members: Sequence[Member], observer: Observer
+        self, group: Group, members: Sequence[Member], observer: Observer, *, processes: int
     ) -> dict[str, Trained]:
         """Train the members, a balanced part in each process; one result each, by name.
 
         Raises:
-            KdsweepError: what a worker raised, or that one of them died.
+            WorkerLost: a process died, and so did the one that trained its part again.
+            KdsweepError: what a worker raised; anything else that it raises is unexpected.
         """
+        parts = [_Part(members=part) for part in split(members, processes)]
         try:
-            return self._train(group, members, observer)
+            while len(self.running) < len(parts):
+                self.running.append(Worker())
+            return self._train(group, parts, observer)
         except BaseException:  # what the others still have to say is nobody's
             self.stop()
             raise
 
     def _train(
-        self, group: Group, members: Sequence[Member], observer: Observer
+        self, group: Group, parts: Sequence[_Part], observer: Observer
     ) -> dict[str, Trained]:
-        parts = split(members, len(self.pipes))
-        busy: dict[Connection, int] = {}
-        for i, part in enumerate(parts):
-            _send(self.pipes[i], (group, part))
-            busy[self.pipes[i]] = i
-        progress = [(0, 1)] * len(parts)
+        for worker, part in zip(self.running, parts, strict=False):
+            worker.send((group, part.members))
+        busy = dict(enumerate(parts))
         results: dict[str, Trained] = {}
         while busy:
-            for pipe in multiprocessing.connection.wait(list(busy)):
+            pipes = {self.running[i].pipe: i for i in busy}
+            for pipe in multiprocessing.connection.wait(list(pipes)):
                 assert isinstance(pipe, Connection)
-                i = busy[pipe]
-                kind, content = self._receive(pipe, i)
+                i = pipes[pipe]
+                part = busy[i]
+                try:
+                    kind, content = _receive(pipe)
+                except CLOSED:
+                    self._replace(i, part)
+                    self.running[i].send((group, part.members))
+                    continue
                 if kind == "step":
-                    progress[i] = content
-                    done, total = (sum(column) for column in zip(*progress, strict=True))
+                    part.progress = content
+                    done, total = (sum(x) for x in zip(*(p.progress for p in parts), strict=True))
                     observer.step(done, total)
                 elif kind == "epoch":
-                    _send(pipe, dict(observer.epoch(*content)))
+                    self.running[i].send(part.answer(observer, *content))
                 elif kind == "done":
-                    results.update({name: unpack(trained) for name, trained in content.items()})
-                    del busy[pipe]
+                    results.update(content)
+                    del busy[i]
                 else:
                     raise content
         return results
 
-    def _receive(self, pipe: Connection, i: int) -> tuple[str, Any]:
-        try:
-            message: tuple[str, Any] = pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
-            self.processes[i].join(timeout=5)
-            code = self.processes[i].exitcode
-            raise TrainingError(
-                f"a training process died (exit code {code}"
-                f"{', killed: perhaps out of memory' if code == -signal.SIGKILL else ''}); "
-                "use train.threads to start fewer of them"
-            ) from error
-        return message
+    def _replace(self, i: int, part: _Part) -> None:
+        """A fresh worker in the place of one that was lost.
+
+        Raises:
+            WorkerLost: it is the second one that is lost with this part.
+        """
+        self.running[i].process.join(timeout=5)  # it may be about to end by itself
+        code = self.running[i].end()
+        cause = f"exit status {code}"
+        if code is not None and code < 0:
+            cause = signal.Signals(-code).name
+        if part.lost:
+            memory = ""
+            if code == -signal.SIGKILL:
+                memory = ", as the system does when memory runs out"
+            raise WorkerLost(
+                f"a training process was lost twice ({cause}{memory}); free some memory and give "
+                "the same command again: what is finished is kept"
+            )
+        part.lost = True
+        names = "1 student is" if len(part.members) == 1 else f"{len(part.members)} students are"
+        log.warning("a training process was lost (%s); %s trained again", cause, names)
+        self.running[i] = Worker()
 
     def stop(self) -> None:
         """End all processes at once."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.join()
-        _running.pop(len(self.processes), None)
+        for worker in self.running:
+            worker.end()
+        self.running = []
 
 
-def _send(pipe: Connection, message: object) -> None:
-    with contextlib.suppress(BrokenPipeError):  # that a worker died is told where it is heard
-        pipe.send(message)
+_workers = Workers()
 
 
-_running: dict[int, Workers] = {}
+def workers() -> Workers:
+    """This process's own."""
+    return _workers
 
 
-def workers(count: int) -> Workers:
-    """This process's ``count`` workers, started at the first call."""
-    if count not in _running:
-        _running[count] = Workers(count)
-    return _running[count]
-
-
-@atexit.register
 def stop_workers() -> None:
     """End every worker of this process."""
-    for running in list(_running.values()):
-        running.stop()
+    _workers.stop()
 
 
 def split(members: Sequence[Member], parts: int) -> list[list[Member]]:
@@ -141,32 +188,6 @@ def split(members: Sequence[Member], parts: int) -> list[list[Member]]:
     parts = min(parts, len(members))
     bounds = [len(members) * i // parts for i in range(parts + 1)]
     return [list(members[a:b]) for a, b in itertools.pairwise(bounds)]
-
-
-def pack(trained: Trained) -> dict[str, Any]:
-    """A result as plain arrays: tensors would be sent as handles on the sender's memory."""
-    fields = {f.name: getattr(trained, f.name) for f in dataclasses.fields(trained)}
-    fields["state"] = _arrays(trained.state)
-    fields["logits"] = None if trained.logits is None else trained.logits.numpy()
-    fields["beside"] = {part: _arrays(tensors) for part, tensors in trained.beside.items()}
-    return fields
-
-
-def unpack(fields: dict[str, Any]) -> Trained:
-    """The inverse of ``pack``."""
-    import torch
-
-    def tensors(arrays: dict[str, Any]) -> dict[str, Tensor]:
-        return {name: torch.as_tensor(value) for name, value in arrays.items()}
-
-    beside = {part: tensors(arrays) for part, arrays in fields["beside"].items()}
-    logits = None if fields["logits"] is None else torch.as_tensor(fields["logits"])
-    state = tensors(fields["state"])
-    return Trained(**{**fields, "state": state, "logits": logits, "beside": beside})
-
-
-def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {name: value.numpy() for name, value in tensors.items()}
 
 
 class _Remote:
@@ -179,13 +200,61 @@ class _Remote:
     def step(self, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self.sent >= STEP_SECONDS or done == total:
-            self.pipe.send(("step", (done, total)))
+            _send(self.pipe, ("step", (done, total)))
             self.sent = now
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        self.pipe.send(("epoch", (epoch, records)))
-        leaving: Mapping[str, str] = self.pipe.recv()
+        _send(self.pipe, ("epoch", (epoch, records)))
+        leaving: Mapping[str, str] = _receive(self.pipe)
         return leaving
+
+
+def _serve(pipe: Connection) -> None:
+    """What a worker does: train what comes, until its parent ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(*CLOSED):
+        while True:
+            group, members = _receive(pipe)
+            _send(pipe, _train_part(group, members, pipe))
+
+
+def _train_part(group: Group, members: list[Member], pipe: Connection) -> tuple[str, object]:
+    train = dataclasses.replace(group.config.train, fuse="loop", threads=1)
+    own = dataclasses.replace(group, config=dataclasses.replace(group.config, train=train))
+    try:
+        return "done", train_group(own, members, _Remote(pipe))
+    except KdsweepError as error:
+        return "error", error
+    except Exception as error:
+        return "error", portable(error)
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself, or where it can't travel what it says, with its traceback as a note."""
+    note = f"in a training process:\n{traceback.format_exc()}"
+    try:
+        error = pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
+    return error
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, however that ends, whatever this one is doing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    """Send by value; ``Connection.send`` would send handles on the memory of tensors."""
+    pipe.send_bytes(pickle.dumps(message))
+
+
+def _receive(pipe: Connection) -> Any:
+    return pickle.loads(pipe.recv_bytes())
 
 
 @contextlib.contextmanager
@@ -200,30 +269,3 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(pipe: Connection) -> None:
-    _die_with_parent()
-    while True:
-        try:
-            group, members = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        train = dataclasses.replace(group.config.train, fuse="loop", threads=1)
-        own = dataclasses.replace(group, config=dataclasses.replace(group.config, train=train))
-        try:
-            results = train_group(own, members, _Remote(pipe))
-            pipe.send(("done", {name: pack(trained) for name, trained in results.items()}))
-        except (BrokenPipeError, EOFError, ConnectionResetError):
-            return
-        except KdsweepError as error:
-            pipe.send(("error", error))
-        except Exception as error:
-            pipe.send(("error", TrainingError(f"{type(error).__name__}: {error}")))
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGKILL when the parent ends, however it ends."""
-    if sys.platform.startswith("linux"):
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -110,7 +110,7 @@ class SweepLoop:
                 self._train_all(content)
                 conclude(self.study, self.folder)
             except BaseException as error:
-                give_up(session, self.typed, name, error)
+                give_up(session, name, error)
                 raise
             report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
         self._refuse_failures()
@@ -140,9 +140,8 @@ class SweepLoop:
         self.rounds.announce()
         fixed = content["fixed"]
         assert isinstance(fixed, dict)
-        self.session.open_parent(
-            self.typed, self.study.name, {**fixed, "search": self.space.describe()}
-        )
+        params = {**fixed, "search": self.space.describe()}
+        self.session.tracking.open_parent(self.study.name, params=params)
         started = time.monotonic()
         while batch := self._next_batch():
             before = len(self.failed)

@@ -10,13 +10,14 @@ from kdsweep.config import Config
 from kdsweep.report.html import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import judge_sweep
 from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.run.job import Job, Outcome
 from kdsweep.run.session import Session
 from kdsweep.store import writable
-from kdsweep.tracking import Status
+from kdsweep.tracking import Status, Tracker
 
 
 def report_study(
@@ -28,13 +29,15 @@ def report_study(
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
+    _log_verdicts(session.tracker, sweep, cells)
     runs = [record.run_id for cell in cells for record in cell.rounds if record.run_id]
     commands = next_commands(session, study, config, runs)
     with writable(folder):
         files = save_report(sweep, folder, commands=commands)
     tracker = session.tracker
-    parent = session.parent_of(config, study)
+    parent = session.tracking.open_parent(study)
     tracker.log_metrics(parent, _progress(cells, config))
+    tracker.describe(parent, "\n\n".join(sweep.verdict_lines))
     for path in files:
         tracker.log_file(parent, path, "report")
     tracker.close(parent, "finished")
@@ -45,9 +48,24 @@ def report_study(
         print(f"{purpose}:\n  {command}")
 
 
-def give_up(session: Session, config: Config, study: str, error: BaseException) -> None:
+def _log_verdicts(tracker: Tracker, sweep: Sweep, cells: Sequence[CellRecords]) -> None:
+    """Let the run of each cell's last round say what its comparison came to."""
+    for cell, shown in zip(cells, sweep.cells, strict=True):
+        verdict, run = shown.verdict, cell.last.run_id
+        if verdict is not None and run is not None:
+            tracker.log_verdict(
+                run,
+                verdict=verdict.word,
+                difference=verdict.difference,
+                low=verdict.low,
+                high=verdict.high,
+                n=len(shown.accuracy_by_seed),
+            )
+
+
+def give_up(session: Session, study: str, error: BaseException) -> None:
     """Close the parent run of a sweep that ends early, if this session has opened it."""
-    parent = session.opened(study)
+    parent = session.tracking.parents.get(study)
     interrupted = isinstance(error, KeyboardInterrupt)
     if parent is not None:
         status: Status = "killed" if interrupted else "failed"

@@ -140,13 +140,21 @@ class Space:
                 at = at.get(part, {}) if isinstance(at, dict) else {}
             if isinstance(at, dict):
                 at.pop(last, None)
-        space = {key: distribution_to_json(value) for key, value in self.distributions.items()}
+        axes = {key: _with_floats(value) for key, value in self.distributions.items()}
+        space = {key: distribution_to_json(value) for key, value in axes.items()}
         return {
             "fixed": plain,
             "space": space,
             "groups": groups,
             "sampler": OmegaConf.to_container(sampler, resolve=True),
         }
+
+
+def _with_floats(axis: BaseDistribution) -> BaseDistribution:
+    """An axis of 1,2 and one of 1.0,2.0 are the same."""
+    if not isinstance(axis, CategoricalDistribution):
+        return axis
+    return CategoricalDistribution([float(c) if type(c) is int else c for c in axis.choices])
 
 
 def allows(distribution: BaseDistribution, value: Any) -> bool:

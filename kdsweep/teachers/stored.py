@@ -150,6 +150,8 @@ def student_metrics(
     dataset: DeviceDataset,
     teacher: Found | None,
     baselines: Sequence[NetworkRecord],
+    *,
+    last_epochs: int = 1,
 ) -> dict[str, float]:
     """A student's metrics, how far it follows its teacher, and its gain over the baselines' mean.
 
@@ -161,6 +163,7 @@ def student_metrics(
         return {}
     prefix = dataset.evaluation.prefix
     measured = evaluation_metrics(trained.logits, dataset.evaluation.labels.cpu(), prefix)
+    measured = averaged(measured, trained.history, last_epochs)
     alone = mean_metric(baselines, f"{prefix}_accuracy")
     if alone is not None:
         measured["delta_vs_baseline"] = measured[f"{prefix}_accuracy"] - alone
@@ -170,6 +173,25 @@ def student_metrics(
         measured[f"{prefix}_agreement"] = float(agreement(mine, taught)[0])
         measured[f"{prefix}_fidelity_kl"] = float(fidelity_kl(mine, taught)[0])
     return measured
+
+
+def averaged(
+    metrics: Mapping[str, float], history: Sequence[Mapping[str, float]], epochs: int
+) -> dict[str, float]:
+    """Metrics with those that every epoch has as means over so many last epochs.
+
+    Where the rate does not fall to 0, the last epoch's accuracy has noise of its own, which an
+    average over a few epochs takes out at no cost.
+    """
+    last = history[-epochs:]
+    if epochs == 1 or len(last) < epochs:
+        return dict(metrics)
+    return {
+        name: statistics.fmean(epoch[name] for epoch in last)
+        if all(name in epoch for epoch in last)
+        else value
+        for name, value in metrics.items()
+    }
 
 
 def mean_metric(networks: Sequence[NetworkRecord], name: str) -> float | None:

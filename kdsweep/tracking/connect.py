@@ -102,14 +102,14 @@ def locked(
 
 
 @contextmanager
-def http_limits(seconds: int, *, retries: int) -> Iterator[None]:
-    """Bound how long MLflow's HTTP client tries, within this block alone.
+def http_limit(seconds: int) -> Iterator[None]:
+    """Let MLflow's HTTP client ask once, for so long, within this block alone.
 
     It reads its limits from the environment at each request. What is there comes back at the end,
     and one thread at a time is inside.
     """
     limits = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
     }
     with _environment:
@@ -147,7 +147,7 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
 
         if store.database is None and store.artifacts is not None:
             database.reach(store.uri)
-        with http_limits(SERVER_S, retries=0):
+        with http_limit(SERVER_S):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)
             now = datetime.now(UTC).isoformat(timespec="seconds")

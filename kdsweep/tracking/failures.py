@@ -64,9 +64,9 @@ def brief(error: Exception, database: Path | None) -> str:
     for pattern, meaning in _NO_ANSWER:
         if re.search(pattern, text, re.IGNORECASE):
             return meaning
-    answered = re.search(r"failed with error code (\d+)", text)
+    answered = re.search(r"failed with error code (\d+)|too many (\d+) error responses", text)
     if answered is not None:
-        return f"it answers {answered.group(1)}"
+        return f"it answers {answered.group(1) or answered.group(2)}"
     return clipped(reason(text, None))
 
 

@@ -40,7 +40,7 @@ from kdsweep.tracking.base import (
     Tracker,
     TrackingError,
 )
-from kdsweep.tracking.connect import connect, http_limits, locked, refused, reraised
+from kdsweep.tracking.connect import connect, http_limit, locked, refused, reraised
 from kdsweep.tracking.delivery import (
     KIND,
     OWNER,
@@ -77,7 +77,7 @@ from kdsweep.tracking.writer import BATCH, BackgroundWriter
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-ANSWER_S = 15  # for a server's answer; it is asked twice, and once while it is away
+ANSWER_S = 15  # for a server's answer
 TRIES = 5  # of a record that fails alone, while the store takes others
 
 _log = logging.getLogger(__name__)
@@ -263,8 +263,8 @@ class MlflowTracker(Tracker):
     @override
     def close_dangling(self, study: str) -> int:
         delivery, closed = self._connect(), 0
-        limits = http_limits(ANSWER_S, retries=1)
-        with refused(self._store), limits, locked(self._store):
+        limit = http_limit(ANSWER_S)
+        with refused(self._store), limit, locked(self._store):
             open_runs = delivery.search(study, "attributes.status = 'RUNNING'")
             for run in reversed(open_runs):  # the sweep last: it ends with the last of its runs
                 dead = owners(run)
@@ -308,8 +308,7 @@ class MlflowTracker(Tracker):
     @contextlib.contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
         """Ask the store, not for long, with errors of our own."""
-        retries = 0 if self._writer.is_away else 1
-        with reraised(self._store, doing), http_limits(ANSWER_S, retries=retries):
+        with reraised(self._store, doing), http_limit(ANSWER_S):
             yield
 
     def _write(self, record: Record) -> bool:

@@ -41,6 +41,7 @@ class Journal:
         self.path = path
         self._lock = lock
         self._files = path.with_suffix("")  # copies of the artefacts that wait
+        self._start = "\n" if path.exists() else ""  # after a line that was cut short
 
     def append(self, records: Iterable[Numbered]) -> None:
         """Keep records.
@@ -105,17 +106,26 @@ class Journal:
         self._lock.release()
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        with self.path.open("a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
+        """Append lines down to the disk, all of them or none."""
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            unwritten = memoryview(f"{self._start}{text}".encode())
+            try:
+                while unwritten:
+                    unwritten = unwritten[file.write(unwritten) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+        self._start = ""
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open() as file:
             for text in file:
                 try:
                     line = json.loads(text)
-                except ValueError:  # the end of a write that a power cut or a full disk cut short
+                except ValueError:  # empty, or cut short by a power cut
                     continue
                 yield line
 
@@ -146,7 +156,11 @@ class Outbox:
         lock = filelock.FileLock(path.with_suffix(".lock"), thread_local=False)
         lock.acquire()
         journal = Journal(path, lock)
-        journal.header(self._store, self._experiment)
+        try:
+            journal.header(self._store, self._experiment)
+        except OSError:
+            journal.remove()
+            raise
         return journal
 
     def left(self) -> Iterator[Journal]:
@@ -158,7 +172,9 @@ class Outbox:
             except filelock.Timeout:  # its process lives, or another one delivers it
                 continue
             journal = Journal(path, lock)
-            if path.is_file() and journal.is_for(self._store, self._experiment):
+            if not path.is_file():  # it was delivered in the meantime
+                journal.remove()
+            elif journal.is_for(self._store, self._experiment):
                 yield journal
             else:
                 journal.close()

@@ -11,6 +11,7 @@ added until the journal is empty again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -46,8 +47,9 @@ class BackgroundWriter:
         self._create_journal = create_journal
         self._numbers = itertools.count()
         self._pending: dict[str, list[Numbered]] = {}
-        self._journal: Journal | None = None  # also None where the disk takes nothing
         self._away: StoreAway | None = None
+        self._journal: Journal | None = None  # of what waits while the store is away
+        self._unkept: list[Numbered] = []  # what waits and the disk did not take
         self._guard = threading.RLock()  # of all above
         self._sending = threading.Lock()  # one call at a time keeps a run's records in order
         self._wake = threading.Event()
@@ -119,11 +121,7 @@ class BackgroundWriter:
                 return
             self._away = error
             _log.warning("%s; training goes on, and records wait under root", error)
-            try:
-                self._journal = self._create_journal()
-            except OSError as problem:
-                self._disk_fails(problem)
-            self._keep(sorted(itertools.chain(*self._pending.values())))
+            self._keep(sorted(itertools.chain(*self._pending.values()), key=_number))
 
     def refuse(self, run: str, error: RecordRefused) -> None:
         """Say, once for each run, that something of it is not kept."""
@@ -177,51 +175,57 @@ class BackgroundWriter:
         rest = self._pending.pop(run)[len(batch) :]
         if rest:
             self._pending[run] = rest
+        if self._away is None:
+            return
+        sent = {number for number, _ in batch}
+        self._unkept = [each for each in self._unkept if each[0] not in sent]
+        if self._pending:
+            with contextlib.suppress(OSError):  # it is sent again, which changes nothing
+                if self._journal is not None:
+                    self._journal.delivered(sent)
+            return
+        self._away = None
         if self._journal is not None:
-            try:
-                self._journal.delivered(number for number, _ in batch)
-            except OSError as problem:
-                self._disk_fails(problem)
-        if self._away is not None and not self._pending:
-            self._away = None
-            if self._journal is not None:
-                self._journal.remove()
-                self._journal = None
-            _log.info("The tracking store is back and has all records")
+            self._journal.remove()
+            self._journal = None
+        _log.info("The tracking store is back and has all records")
 
     def _keep(self, records: list[Numbered]) -> None:
-        if self._journal is not None:
-            try:
-                self._journal.append(records)
-            except OSError as problem:
-                self._disk_fails(problem)
+        """Write to the journal, with what it did not take before."""
+        said = bool(self._unkept)
+        self._unkept += records
+        try:
+            if self._journal is None:
+                self._journal = self._create_journal()
+            self._journal.append(self._unkept)
+            self._unkept = []
+        except OSError as problem:
+            if not said:
+                _log.error(
+                    "Records wait in memory alone, since the disk does not take them: %s", problem
+                )
 
     def _with_copy(self, record: LogFile) -> LogFile:
+        """The record of a copy of the file, which may be deleted, where the disk takes one."""
         if self._journal is None:
             return record
         try:
             copy = self._journal.keep_file(Path(record.path))
-        except OSError as problem:
-            self._disk_fails(problem)
+        except OSError:  # of which appending to the journal tells
             return record
         return LogFile(run=record.run, path=str(copy), folder=record.folder)
-
-    def _disk_fails(self, problem: OSError) -> None:
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        _log.error("Records wait in memory alone, since the disk does not take them: %s", problem)
 
     def _give_up(self) -> None:
         if not self._pending:
             return
-        count = sum(map(len, self._pending.values()))
-        if self._journal is None:
-            _log.error("The last records (%d) for the tracking store are lost", count)
-        else:
+        lost, self._unkept = len(self._unkept), []
+        if lost:
+            _log.error("The last records (%d) for the tracking store are lost", lost)
+        if self._journal is not None:
+            kept = sum(map(len, self._pending.values())) - lost
             _log.warning(
                 "Records (%d) wait in %s; the next session with this root and store delivers them",
-                count,
+                kept,
                 self._journal.path,
             )
             self._journal.close()
@@ -247,3 +251,7 @@ class BackgroundWriter:
             with self._guard:
                 if self._pending:
                     self._wake.set()
+
+
+def _number(numbered: Numbered) -> int:
+    return numbered[0]

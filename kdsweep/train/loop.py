@@ -131,7 +131,10 @@ class _Training:
         for i, member in enumerate(self.population.members):
             assert logits is not None
             self.results[member.name] = self._result(
-                member, "finished", state=self.population.state_dict(i), logits=logits[i].cpu()
+                member,
+                "finished",
+                state=self.population.state_dict(i),
+                logits=logits[i].cpu().clone(),
             )
         return self.results
 

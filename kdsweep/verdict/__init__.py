@@ -1,7 +1,7 @@
 """Statistics of the transfer verdict: pure functions over arrays, no training and no I/O."""
 
 from kdsweep.verdict.confirm import Confirmation, confirm
-from kdsweep.verdict.design import LEVEL, MARGIN, Place, RaceDesign, baseline_seeds
+from kdsweep.verdict.design import LEVEL, MARGIN, RaceDesign, Slice, baseline_seeds
 from kdsweep.verdict.forecast import Forecast, forecast
 from kdsweep.verdict.images import Crossed, crossed_bootstrap
 from kdsweep.verdict.judge import judge
@@ -28,8 +28,8 @@ __all__ = [
     "Crossed",
     "Forecast",
     "Outcome",
-    "Place",
     "RaceDesign",
+    "Slice",
     "Verdict",
     "answer_sentence",
     "average_sentence",

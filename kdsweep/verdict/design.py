@@ -42,8 +42,8 @@ def baseline_seeds(n: int, cells: int) -> int:
     return max(n, exact if exact * exact == n * n * cells else exact + 1)
 
 
-class Place(NamedTuple):
-    """Which cells an average is over: those at one place of an axis, or all (no axis)."""
+class Slice(NamedTuple):
+    """Which cells an average is over: those at one value of an axis, or all (no axis)."""
 
     axis: int | None
     at: int
@@ -53,13 +53,13 @@ class Place(NamedTuple):
         return grid if self.axis is None else grid.take(self.at, axis=self.axis)
 
 
-def places(axes: Sequence[int] | None) -> tuple[Place, ...]:
+def slices(axes: Sequence[int] | None) -> tuple[Slice, ...]:
     """The averages of a complete grid: along each axis, then over all cells."""
     if axes is None or math.prod(axes) == 1:
         return ()
     long = [axis for axis, length in enumerate(axes) if length > 1]
     levels = long if len(long) > 1 else []  # along a single axis they are the cells
-    return (*(Place(a, i) for a in levels for i in range(axes[a])), Place(None, 0))
+    return (*(Slice(a, i) for a in levels for i in range(axes[a])), Slice(None, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class RaceDesign:
         grown = math.ceil(_BASELINE_GROWTH * first)
         own = tuple(seeds * (r + 1) for r in range(rounds))
         theirs = tuple(first + grown * r for r in range(rounds))
-        shares = cells + _AVERAGE_SHARE * len(places(axes))
+        shares = cells + _AVERAGE_SHARE * len(slices(axes))
         error = -math.expm1(math.log(level) / shares)
         # The least information that cells or baseline can have: rounds are then least alike.
         fractions = [min(n / own[-1], n0 / theirs[-1]) for n, n0 in zip(own, theirs, strict=True)]
@@ -144,9 +144,9 @@ class RaceDesign:
         return max(self.groups) + 1
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def slices(self) -> tuple[Slice, ...]:
         """The averages that are judged."""
-        return places(self.axes)
+        return slices(self.axes)
 
     def cell_seeds(self, round_: int) -> int:
         """Seeds that a cell still in the race has by the end of a round."""

@@ -135,15 +135,15 @@ def _averages(
     n = design.seeds[0]
     members = np.arange(design.cells).reshape(design.axes or (design.cells,))
     averages = []
-    for i, place in enumerate(design.places):
-        part = place.of(members)
+    for i, slice_ in enumerate(design.slices):
+        part = slice_.of(members)
         rows = part.ravel()
         seen = ~np.isnan(scores[rows, :n])
         groups = [design.groups[row] for row in rows.tolist()]
         mean = float(np.mean([means[group] for group in groups]))
         least = min(finished[group] for group in groups)
         common = _comparison(state.averages, i, int(seen.sum()), seen.size, mean, least)
-        averages.append(Average(**common, place=place))
+        averages.append(Average(**common, part=slice_))
     return tuple(averages)
 
 

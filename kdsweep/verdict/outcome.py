@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kdsweep.verdict.design import Place, RaceDesign
+from kdsweep.verdict.design import RaceDesign, Slice
 
 
 class Verdict(StrEnum):
@@ -48,7 +48,7 @@ class Cell(Comparison):
 class Average(Comparison):
     """The mean over a row, a column or the whole of a grid."""
 
-    place: Place
+    part: Slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Outcome:
 
     design: RaceDesign
     cells: tuple[Cell, ...]
-    averages: tuple[Average, ...]  # in the order of ``RaceDesign.places``
+    averages: tuple[Average, ...]  # in the order of ``RaceDesign.slices``
     round: int  # the last one judged; 0 before the first
     baseline_mean: tuple[float, ...]  # percent, of each baseline's seeds that were used
     baseline_n: tuple[int, ...]

@@ -41,7 +41,7 @@ class Race:
     """Where races stand after so many rounds."""
 
     cells: Comparisons
-    averages: Comparisons  # in the order of ``RaceDesign.places``
+    averages: Comparisons  # in the order of ``RaceDesign.slices``
     racing: Flags  # [maps, cells]: goes on in the next round
     last: NDArray[np.int64]  # [maps, cells]: last round that the cell was in
     baseline_last: NDArray[np.int64]  # [maps, groups]
@@ -126,7 +126,7 @@ def _averages(design: RaceDesign, scores: Array, baselines: Array) -> Comparison
     grid = scores[..., :n].reshape(maps, *axes, n)
     groups = np.eye(design.baseline_count)[np.array(design.groups)].reshape(*axes, -1)
     parts = []
-    for axis in dict.fromkeys(place.axis for place in design.places):
+    for axis in dict.fromkeys(slice_.axis for slice_ in design.slices):
         over = tuple(i for i in range(len(axes)) if i != axis)
         rows, worth = _over(grid, tuple(i + 1 for i in over))
         found = estimate(

@@ -51,7 +51,7 @@ def moderate(scores: Array) -> Spread:
     """Borrow strength across cells.
 
     Args:
-        scores: [..., cells, seeds], NaN where a cell has no such seed. Equal places in the last
+        scores: [..., cells, seeds], NaN where a cell has no such seed. Equal slices in the last
             dimension may be the same seed.
     """
     from scipy.special import chdtri

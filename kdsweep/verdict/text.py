@@ -61,7 +61,7 @@ def outcome_lines(
     averages = [
         average_sentence(average, axes, outcome.design.cells)
         for average in outcome.averages
-        if average.verdict is not Verdict.OPEN or average.place.axis is None
+        if average.verdict is not Verdict.OPEN or average.part.axis is None
     ]
     pairs = list(zip(labels, outcome.cells, strict=True))
     decided = [cell_sentence(*pair) for pair in pairs if pair[1].verdict is not Verdict.OPEN]
@@ -98,7 +98,7 @@ def _no_cell(outcome: Outcome) -> str:
     if told:
         verbs = {Verdict.BETTER: "helps", Verdict.WORSE: "harms"}
         does = " and ".join(dict.fromkeys(verbs[average.verdict] for average in told))
-        where = "all cells" if told[-1].place.axis is None else "some rows or columns"
+        where = "all cells" if told[-1].part.axis is None else "some rows or columns"
         return f"Distillation {does} on average over {where}; no single cell shows it."
     if outcome.count(Verdict.EQUIVALENT) == len(cells):
         where = "" if len(cells) == 1 else f" in any of {len(cells)} cells"
@@ -109,16 +109,16 @@ def _no_cell(outcome: Outcome) -> str:
 
 def average_sentence(average: Average, axes: Sequence[Axis], cells: int) -> str:
     """One average's verdict, named by its axis, as in "alpha 0.9, mean over T 1 to 5"."""
-    place = average.place
-    if place.axis is None:
+    slice_ = average.part
+    if slice_.axis is None:
         return f"all {cells} cells: {_said(average)}"
     over = ", ".join(
         f"{axis.name} {axis.values[0]} to {axis.values[-1]}"
         for i, axis in enumerate(axes)
-        if i != place.axis and len(axis.values) > 1
+        if i != slice_.axis and len(axis.values) > 1
     )
-    axis = axes[place.axis]
-    return f"{axis.name} {axis.values[place.at]}, mean over {over}: {_said(average)}"
+    axis = axes[slice_.axis]
+    return f"{axis.name} {axis.values[slice_.at]}, mean over {over}: {_said(average)}"
 
 
 def cell_sentence(label: str, cell: Cell) -> str:

@@ -30,7 +30,7 @@ def config(place: Path, inversion: InversionConfig = INVERSION) -> Config:
     return Config(
         data=DataConfig(image_size=8, train_limit=64),
         distill=DistillConfig(losses={"hinton": {"weight": 1.0}}, inversion=inversion),
-        train=TrainConfig(epochs=1, threads=1),
+        train=TrainConfig(epochs=1, batch_size=32, threads=1),
         root=str(place),
     )
 

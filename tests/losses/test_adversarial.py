@@ -135,16 +135,16 @@ def test_on_features_it_tells_embeddings_apart_and_not_logits() -> None:
     draw = torch.Generator().manual_seed(1)
     ours, theirs = torch.randn(2, 2, B, width, generator=draw, dtype=torch.float64)
     ours.requires_grad_()
-    said = logits(3).requires_grad_()
+    given = logits(3).requires_grad_()
     value = loss(
-        Outputs(logits=said, features={"head:input": ours}),
+        Outputs(logits=given, features={"head:input": ours}),
         Outputs(logits=logits(4), features={"head:input": theirs}),
         torch.zeros(2, B, dtype=torch.int64),
         {"discriminator_lr": torch.full((2,), 0.01, dtype=torch.float64)},
         epoch=0.0,
         state=state,
     )
-    gradients = torch.autograd.grad(value.sum(), (ours, said), allow_unused=True)
+    gradients = torch.autograd.grad(value.sum(), (ours, given), allow_unused=True)
     assert gradients[0].abs().sum() > 0
     assert gradients[1] is None
 

@@ -86,10 +86,10 @@ def test_every_teacher_is_asked() -> None:
     both = EnsembleOutputs(teachers)
     nothing = torch.zeros(0)
     both.prepare(nothing, nothing)
-    said = both.outputs(nothing, nothing, nothing)
+    given = both.outputs(nothing, nothing, nothing)
     assert [teacher.asked for teacher in teachers] == [1, 1]
-    assert said.logits.shape == (1, B, 2, CLASSES)
-    assert [float(one.logits.mean()) for one in one_by_one(said)] == [1.0, 2.0]
+    assert given.logits.shape == (1, B, 2, CLASSES)
+    assert [float(one.logits.mean()) for one in one_by_one(given)] == [1.0, 2.0]
 
 
 def test_features_of_several_teachers_are_refused() -> None:

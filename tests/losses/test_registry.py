@@ -305,7 +305,7 @@ def test_default_layers_come_from_the_models_stages():
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(name, options, parts):
+def test_mistakes_are_refused_in_one_line(name, options, parts):
     with pytest.raises(UserError) as error:
         make(name, options)
     message = str(error.value)

@@ -71,7 +71,7 @@ def test_members_keep_their_own_values_and_gradients():
         ({"step_size": 0}, r"step_size=0"),
     ],
 )
-def test_mistakes_are_told(given, message):
+def test_mistakes_are_refused(given, message):
     with pytest.raises(UserError, match=message):
         HyperSchedule(**given)
 

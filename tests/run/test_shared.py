@@ -16,10 +16,9 @@ from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError
 from kdsweep.run import shared
 from kdsweep.run.job import Job
-from kdsweep.run.logger import RunLogger, tracker_of
 from kdsweep.run.plan import Plan, plan
-from kdsweep.run.shared import Networks, prepare
-from kdsweep.store import Store
+from kdsweep.run.session import Session
+from kdsweep.run.shared import Networks, Shared, prepare
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers.stored import Found
 from tests.test_methods import QUICK
@@ -45,11 +44,13 @@ def only_plan(root: Path, *overrides: tuple[str, ...]) -> Plan:
 
 
 def networks(made: Plan) -> Networks:
-    return Networks(made, Store(Path(made.config.root)), logger(made))
+    session = Session(made.config)
+    return Networks(made, session.store, session.logger(made.config, "cpu"))
 
 
-def logger(made: Plan) -> RunLogger:
-    return RunLogger(tracker_of(made.config), made.config, "cpu")
+def shared_by(made: Plan) -> Shared:
+    with Session(made.config) as session:
+        return prepare(made, session.store, session.logger(made.config, "cpu"))
 
 
 def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
@@ -61,19 +62,22 @@ def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
         ("distill.temperature=4", "seeds=2", "teacher.lr=1e-3"),
         ("train.optimizer.lr=1e25", "seeds=2", "teacher.lr=1e-3"),
     )
-    store = Store(tmp_path)
-    first = prepare(made, store, logger(made))
+    first = shared_by(made)
     assert first.teacher is not None
     assert first.teacher.kind == "teacher"
     assert not first.teacher.found
     two, four, diverging = made.jobs
-    assert set(first.baselines) == {job.member(s) for job in (two, four) for s in (0, 1)}
-    for seed in (0, 1):
-        one, other = (first.baselines[job.member(seed)] for job in (two, four))
-        assert one is other  # the temperature is nothing to a baseline
-        assert one.meta.seed == seed
-    assert set(first.broken) == {diverging.folder}
-    assert isinstance(first.broken[diverging.folder], TrainingError)
+    seeds = list(two.baseline_seeds)
+    assert len(seeds) == 2
+    ours, theirs = (
+        [networks(made).baseline_key(job, seed) for seed in seeds] for job in (two, diverging)
+    )
+    assert ours == [networks(made).baseline_key(four, s) for s in seeds]  # any temperature's
+    assert {key: found.meta.seed for key, found in first.baselines.items()} == dict(
+        zip(ours, seeds, strict=True)
+    )
+    assert set(first.broken) == set(theirs)
+    assert isinstance(first.broken[theirs[0]], TrainingError)
     assert first.images is None
 
     def never(*_: object, **__: object) -> None:
@@ -81,19 +85,18 @@ def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
 
     monkeypatch.setattr(shared, "train_members", never)
     sound = only_plan(tmp_path, ("distill.temperature=3", "seeds=2", "teacher.lr=1e-3"))
-    again = prepare(sound, store, logger(sound))
+    again = shared_by(sound)
     assert again.teacher is not None
     assert again.teacher.found
     assert again.teacher.key == first.teacher.key
-    keys = {sound.jobs[0].member(s): first.baselines[two.member(s)].key for s in (0, 1)}
-    assert {name: found.key for name, found in again.baselines.items()} == keys
+    assert again.baselines.keys() == first.baselines.keys()
 
 
 def test_a_baseline_needs_no_teacher(tmp_path: Path) -> None:
     made = only_plan(tmp_path, ("distill=none",))
-    ready = prepare(made, Store(tmp_path), logger(made))
+    ready = shared_by(made)
     assert ready.teacher is None
-    assert set(ready.baselines) == {made.jobs[0].member(0)}
+    assert [found.meta.seed for found in ready.baselines.values()] == [0]
     assert not (tmp_path / "store" / "teacher").exists()
 
 
@@ -102,7 +105,7 @@ def test_dreamt_images_are_made_of_the_teacher(tmp_path: Path) -> None:
     made = only_plan(
         tmp_path, ("distill=deep_inversion", *(f"distill.inversion.{each}" for each in small))
     )
-    ready = prepare(made, Store(tmp_path), logger(made))
+    ready = shared_by(made)
     assert ready.images is not None
     assert ready.images.parent == tmp_path / "store" / "inversion"
 

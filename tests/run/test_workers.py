@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
+import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -24,18 +28,15 @@ from kdsweep.config import (
     TrainConfig,
     ViewsConfig,
 )
-from kdsweep.errors import TrainingError, UserError
+from kdsweep.errors import TrainingError, UserError, WorkerLost
 from kdsweep.models import create_model
 from kdsweep.run.population import Group, train_group
-from kdsweep.run.workers import Workers, pack, split, stop_workers, unpack, workers
+from kdsweep.run.workers import Workers, portable, split
 from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import WEIGHTS, Found
-from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 from tests.train.setting import Quiet, assert_same
 
-# From Python 3.12 on, forking while there are threads warns; the children use one.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SIZE = 16
 
 
@@ -70,13 +71,12 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     return Group(config=config, teacher=teacher)
 
 
-@pytest.fixture(autouse=True)
-def _forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers are spawned, which takes seconds to import everything; a fork has it all."""
-    context = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
-    yield
-    stop_workers()
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers]:
+    """Spawned as in production; what ends one worker lets the next test start another."""
+    made = Workers()
+    yield made
+    made.stop()
 
 
 def members(count: int) -> list[Member]:
@@ -95,14 +95,12 @@ def with_train(group: Group, **changes: object) -> Group:
     return dataclasses.replace(group, config=dataclasses.replace(group.config, train=train))
 
 
-def test_one_process_two_processes_and_one_network_agree(group: Group) -> None:
-    two = workers(2)
+def test_one_process_two_processes_and_one_network_agree(group: Group, pool: Workers) -> None:
     quiet = Quiet()
-    apart = two.train(group, members(5), quiet)
+    apart = pool.train(group, members(5), quiet, processes=2)
     assert set(apart) == {f"m{i}" for i in range(5)}
     assert quiet.steps[-1][0] == quiet.steps[-1][1]
-    heard = [(epoch, name) for epoch, names in quiet.epochs for name in names]
-    assert sorted(heard) == [(epoch, f"m{i}") for epoch in range(2) for i in range(5)]
+    assert heard(quiet) == [(epoch, f"m{i}") for epoch in range(2) for i in range(5)]
     grouped = train_group(with_train(group, fuse="grouped"), members(5), Quiet())
     for i in (0, 3, 4):
         (member,) = members(5)[i : i + 1]
@@ -111,14 +109,29 @@ def test_one_process_two_processes_and_one_network_agree(group: Group) -> None:
         assert_same(solo, grouped[member.name])
 
 
-def test_the_parent_decides_who_leaves(group: Group) -> None:
-    two = workers(2)
-    results = two.train(group, members(4), Quiet({"m1": "pruned", "m2": "pruned"}))
+def heard(observer: Quiet) -> list[tuple[int, str]]:
+    """Each epoch of each member that was reported, sorted."""
+    return sorted((epoch, name) for epoch, names in observer.epochs for name in names)
+
+
+def test_the_parent_decides_who_leaves(group: Group, pool: Workers) -> None:
+    leaving = Quiet({"m1": "pruned", "m2": "pruned"})
+    results = pool.train(group, members(4), leaving, processes=2)
     assert {name: trained.status for name, trained in results.items()} == {
         "m0": "finished", "m1": "dropped", "m2": "dropped", "m3": "finished",
     }  # fmt: skip
     assert results["m1"].reason == "pruned"
     assert len(results["m2"].history) == 1
+
+
+def test_no_more_processes_are_started_than_there_are_members(group: Group) -> None:
+    made = Workers()
+    try:
+        made.train(group, members(2), Quiet(), processes=64)
+        assert len(made.running) == 2
+    finally:
+        made.stop()
+    assert made.running == []
 
 
 def test_every_loss_takes_float64(group: Group) -> None:
@@ -147,56 +160,149 @@ def test_a_teacher_that_was_trained_anew_has_a_bank_of_its_own(
     assert len(banks()) == len(before) + 1
 
 
-def test_what_a_worker_cannot_do_is_the_users_line(group: Group) -> None:
-    two = workers(2)
+def test_what_a_worker_cannot_do_is_the_users_line(group: Group, pool: Workers) -> None:
     missing = dataclasses.replace(group.config.data, train_limit=10**6)
     config = dataclasses.replace(group.config, data=missing)
     with pytest.raises(UserError, match=r"^data.train_limit=1000000: there are"):
-        two.train(dataclasses.replace(group, config=config), members(2), Quiet())
-    assert not any(process.is_alive() for process in two.processes)
+        pool.train(dataclasses.replace(group, config=config), members(2), Quiet(), processes=2)
+    assert pool.running == []
+
+
+def test_an_unexpected_error_stays_one_and_keeps_its_traceback(
+    group: Group, pool: Workers, tmp_path: Path
+) -> None:
+    assert group.teacher is not None
+    gone = dataclasses.replace(group.teacher, folder=tmp_path / "gone")
+    with pytest.raises(FileNotFoundError) as caught:
+        pool.train(dataclasses.replace(group, teacher=gone), members(2), Quiet(), processes=2)
+    (note,) = caught.value.__notes__
+    assert "Traceback" in note
+    assert "load_teachers" in note
+
+
+class Unportable(Exception):
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def test_an_error_that_can_not_travel_is_told() -> None:
+    try:
+        raise Unportable(1, 2)
+    except Unportable as error:
+        sent = pickle.loads(pickle.dumps(portable(error)))
+    assert type(sent) is RuntimeError
+    assert str(sent) == "Unportable: 1 and 2"
+    assert "raise Unportable(1, 2)" in sent.__notes__[0]
 
 
 class Killing(Quiet):
-    """An observer that kills a worker after its first epoch."""
+    """An observer that kills the worker of a member whenever that reports its first epoch."""
 
-    def __init__(self, started: Workers) -> None:
-        super().__init__()
-        self.started = started
+    def __init__(self, pool: Workers, *, times: int, by: signal.Signals = signal.SIGKILL) -> None:
+        super().__init__({"m1": "pruned"})
+        self.pool = pool
+        self.times = times
+        self.by = by
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        pid = self.started.processes[0].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        self.started.processes[0].join(10)
-        return {}
+        if "m0" in records and self.times:
+            self.times -= 1
+            self.kill(self.pool.running[0].process)
+        return super().epoch(epoch, records)
+
+    def kill(self, process: SpawnProcess) -> None:
+        assert process.pid is not None
+        os.kill(process.pid, self.by)
+        process.join(10)
 
 
-def test_a_worker_that_is_killed_is_told(group: Group) -> None:
-    two = workers(2)
-    with pytest.raises(TrainingError, match=r"died \(exit code -9, killed: perhaps out of mem"):
-        two.train(group, members(2), Killing(two))
-    assert not any(process.is_alive() for process in two.processes)
-    assert workers(2) is not two
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_the_part_of_a_killed_worker_is_trained_again(
+    group: Group, pool: Workers, by: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    undisturbed, killing = Quiet({"m1": "pruned"}), Killing(pool, times=1, by=by)
+    expected = pool.train(group, members(4), undisturbed, processes=2)
+    kept = pool.running[1]
+    trained = pool.train(group, members(4), killing, processes=2)
+    assert killing.times == 0
+    assert pool.running[1] is kept  # the other worker has not noticed
+    assert heard(killing) == heard(undisturbed)  # no epoch twice
+    assert trained.keys() == expected.keys()
+    for name, one in trained.items():
+        other = expected[name]
+        assert (one.status, one.reason, one.history) == (
+            other.status, other.reason, other.history
+        )  # fmt: skip
+        assert all(torch.equal(value, other.state[key]) for key, value in one.state.items())
+    (record,) = caplog.records
+    assert record.message == (
+        f"a training process was lost ({by.name}); 2 students are trained again"
+    )
 
 
-def test_a_worker_that_died_while_it_waited_is_told(group: Group) -> None:
-    two = workers(2)
-    two.processes[1].kill()
-    two.processes[1].join(10)
-    with pytest.raises(TrainingError, match="a training process died"):
-        two.train(group, members(2), Quiet())
+class KillingTwice(Killing):
+    """Kills the worker of a member, and as soon as it is there the one in its place."""
+
+    def kill(self, process: SpawnProcess) -> None:
+        super().kill(process)
+        threading.Thread(target=self.kill_next, args=(process,), daemon=True).start()
+
+    def kill_next(self, before: SpawnProcess) -> None:
+        while self.pool.running[0].process is before:
+            time.sleep(0.01)
+        super().kill(self.pool.running[0].process)
 
 
-def test_when_the_parent_stops_the_workers_stop(group: Group) -> None:
+def test_a_part_that_is_lost_twice_is_told_and_is_no_failed_training(
+    group: Group, pool: Workers
+) -> None:
+    with pytest.raises(WorkerLost) as caught:
+        pool.train(group, members(2), KillingTwice(pool, times=1), processes=2)
+    assert str(caught.value) == (
+        "a training process was lost twice (SIGKILL, as the system does when memory runs out); "
+        "free some memory and give the same command again: what is finished is kept"
+    )
+    assert not isinstance(caught.value, TrainingError)
+    assert caught.value.exit_status == 1
+    assert pool.running == []
+    assert pool.train(group, members(2), Quiet(), processes=2)["m0"].status == "finished"
+
+
+def test_a_worker_that_died_while_it_waited_is_replaced(group: Group, pool: Workers) -> None:
+    pool.train(group, members(2), Quiet(), processes=2)
+    pool.running[1].process.kill()
+    pool.running[1].process.join(10)
+    results = pool.train(group, members(2), Quiet(), processes=2)
+    assert {trained.status for trained in results.values()} == {"finished"}
+
+
+def test_when_the_parent_stops_the_workers_stop(group: Group, pool: Workers) -> None:
     class Stopping(Quiet):
         def epoch(self, *given: object) -> Mapping[str, str]:
+            processes.extend(worker.process for worker in pool.running)
             raise KeyboardInterrupt
 
-    two = workers(2)
+    processes: list[SpawnProcess] = []
     with pytest.raises(KeyboardInterrupt):
-        two.train(group, members(2), Stopping())
-    assert not any(process.is_alive() for process in two.processes)
-    assert workers(2).train(group, members(1), Quiet())["m0"].status == "finished"
+        pool.train(group, members(2), Stopping(), processes=2)
+    assert len(processes) == 2
+    assert all(process.exitcode == -signal.SIGKILL for process in processes)
+
+
+def test_workers_outlive_the_thread_that_started_them(group: Group) -> None:
+    made = Workers()
+    try:
+        thread = threading.Thread(
+            target=made.train, args=(group, members(2), Quiet()), kwargs={"processes": 2}
+        )
+        thread.start()
+        thread.join()
+        for worker in made.running:
+            worker.process.join(0.5)
+            assert worker.process.is_alive()
+    finally:
+        made.stop()
 
 
 @pytest.mark.parametrize(
@@ -209,38 +315,50 @@ def test_parts_are_balanced_and_complete(count: int, parts: int, sizes: list[int
     assert [m.name for part in made for m in part] == [f"m{i}" for i in range(count)]
 
 
-def test_results_travel_whole() -> None:
-    trained = Trained(
-        name="a",
-        seed=3,
-        status="finished",
-        history=[{"train_loss": 0.1}],
-        state={"w": torch.randn(2, 3), "n": torch.tensor(4)},
-        logits=torch.randn(5, 2, dtype=torch.float64),
-        seconds=1.5,
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+START_TWO = """\
+import os, signal, time
+from kdsweep.run.workers import Worker
+made = [Worker(), Worker()]
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed_whatever_they_do() -> None:
+    code = START_TWO + (
+        "class Sleep:\n"
+        "    def __reduce__(self): return time.sleep, (600,)\n"
+        "for worker in made:\n"
+        "    worker.send(Sleep())\n"
+        "print(*[worker.process.pid for worker in made], flush=True)\n"
+        "time.sleep(60)\n"
     )
-    back = unpack(pack(trained))
-    for field in dataclasses.fields(Trained):
-        if field.name not in ("state", "logits"):
-            assert getattr(back, field.name) == getattr(trained, field.name)
-    assert all(torch.equal(back.state[name], value) for name, value in trained.state.items())
-    assert back.logits is not None
-    assert trained.logits is not None
-    assert torch.equal(back.logits, trained.logits)
-    dropped = Trained(name="b", seed=0, status="dropped", reason="pruned")
-    assert unpack(pack(dropped)) == dropped
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+        parent.wait()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids)
 
 
 def test_no_worker_hears_ctrl_c_not_even_the_first_of_a_process() -> None:
-    code = (
-        "import os, signal\n"
-        "from kdsweep.run.workers import Workers\n"
-        "made = Workers(2)\n"
-        "for process in made.processes:\n"
-        "    os.kill(process.pid, signal.SIGINT)\n"
-        "for process in made.processes:\n"
-        "    process.join(2)\n"
-        "print([process.exitcode for process in made.processes])\n"
+    code = START_TWO + (
+        "for worker in made:\n"
+        "    os.kill(worker.process.pid, signal.SIGINT)\n"
+        "for worker in made:\n"
+        "    worker.process.join(2)\n"
+        "print([worker.process.exitcode for worker in made])\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (said.stdout, said.stderr) == ("[None, None]\n", "")

@@ -73,7 +73,7 @@ def test_a_failed_trial_is_kept_with_its_reason_and_the_sweep_goes_on(study: Stu
     def train(point: dict[str, str]) -> float:
         return fail(point) if point["distill.temperature"] == "2" else score(point)
 
-    with pytest.raises(TrainingError, match="2 trials of study .* failed; the first: diverged"):
+    with pytest.raises(TrainingError, match=r"2 trials of study .* failed; the first: diverged"):
         study.sweep(train, *GRID)
     assert states(study) == ["COMPLETE"] * 2 + ["FAIL"] * 2 + ["COMPLETE"] * 2
     assert study.trials[2].user_attrs[studies.REASON] == "diverged"

@@ -18,12 +18,15 @@ from kdsweep.config import (
 from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
-from kdsweep.run.batch import run_jobs
-from kdsweep.run.job import Job, Outcome
+from kdsweep.results.record import NetworkRecord
+from kdsweep.run.batch import run_plans
+from kdsweep.run.job import Job
+from kdsweep.run.plan import plan
+from kdsweep.run.session import Session
 from kdsweep.teachers import chain, keys
 from kdsweep.teachers import stored as teachers
 
-TRAIN = TrainConfig(epochs=7, threads=1, device="cpu", fuse="loop")
+TRAIN = TrainConfig(epochs=7, batch_size=32, threads=1, device="cpu", fuse="loop")
 PAIR = PairConfig(teacher=ModelConfig(name="resnet20"), student=ModelConfig(name="resnet8"))
 
 
@@ -142,8 +145,8 @@ def _any_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teachers, "refuse_untrained", lambda found: None)
 
 
-def trained(place: Path, name: str, **teacher: object) -> Outcome:
-    """A student after one epoch, taught by what ``teacher`` asks for."""
+def teacher_of(place: Path, name: str, **teacher: object) -> NetworkRecord:
+    """The teacher of a student of one epoch, taught by what ``teacher`` asks for."""
     (place / name).mkdir()
     made = config(place, epochs=3, **teacher)
     data = dataclasses.replace(made.data, train_limit=64)
@@ -164,18 +167,21 @@ def trained(place: Path, name: str, **teacher: object) -> Outcome:
         train=train,
         tracking=tracking,
     )
-    (outcome,) = run_jobs([Job(config=made, folder=place / name)])
-    return outcome
+    with Session(made) as session:
+        outcomes = run_plans(session, plan([Job(config=made, folder=place / name)]))
+    record = outcomes[place / name].record
+    assert record is not None
+    assert record.teacher is not None
+    return record.teacher
 
 
 @pytest.mark.usefixtures("_any_teacher")
 def test_an_early_stopped_teacher_is_another_one_on_the_same_schedule(place: Path) -> None:
-    full = trained(place, "full").record["teacher"]
-    early = trained(place, "early", checkpoint_epoch=2).record["teacher"]
+    full = teacher_of(place, "full")
+    early = teacher_of(place, "early", checkpoint_epoch=2)
     store = place / "store" / "teacher"
     histories = [
-        json.loads((store / one["key"] / "meta.json").read_text())["history"]
-        for one in (full, early)
+        json.loads((store / one.key / "meta.json").read_text())["history"] for one in (full, early)
     ]
     assert [len(history) for history in histories] == [3, 2]
     assert histories[1] == histories[0][:2]
@@ -183,9 +189,8 @@ def test_an_early_stopped_teacher_is_another_one_on_the_same_schedule(place: Pat
 
 @pytest.mark.usefixtures("_any_teacher")
 def test_an_ensembles_metrics_and_costs_are_its_own(place: Path) -> None:
-    outcome = trained(place, "ensemble", ensemble=2, combine="losses")
-    teacher = outcome.record["teacher"]
-    assert teacher["name"] == "2 x resnet8"
-    one = trained(place, "first").record["teacher"]
-    assert teacher["costs"]["parameters"] == 2 * one["costs"]["parameters"]
-    assert teacher["metrics"]["val_nll"] != one["metrics"]["val_nll"]
+    teacher = teacher_of(place, "ensemble", ensemble=2, combine="losses")
+    assert teacher.name == "2 x resnet8"
+    one = teacher_of(place, "first")
+    assert teacher.costs["parameters"] == 2 * one.costs["parameters"]
+    assert teacher.metrics["val_nll"] != one.metrics["val_nll"]

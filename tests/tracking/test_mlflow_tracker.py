@@ -296,3 +296,99 @@ def test_the_comparison_names_the_experiment(tracker: Tracker, client: MlflowCli
     assert tracker.compare_url(["a", "b"]).endswith(
         f"#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%22{experiment.experiment_id}%22%5D"
     )
+
+
+def test_a_network_has_one_run_in_a_study(root: Path, tracker: Tracker) -> None:
+    def open_in(tracker: Tracker, study: str, key: str) -> str | None:
+        sweep = tracker.open_sweep(study, params={}, tags={})
+        return tracker.open_unique(
+            "baseline",
+            unique="kdsweep.key",
+            parent=sweep,
+            params={"a": 1},
+            tags={"kdsweep.key": key},
+        )
+
+    another = create_tracker(TrackingConfig(), root=root)  # as another process would have it
+    first = open_in(tracker, "s", "k")
+    assert first is not None
+    assert open_in(another, "s", "k") is None, "that one is still open"
+    tracker.close(first, "finished")
+    assert open_in(another, "s", "k") is None
+    assert open_in(another, "s", "other") is not None
+    assert open_in(another, "another study", "k") is not None
+    (found,) = [r for r in tracker.runs_of("s", tagged="kdsweep.key") if r.run_id == first]
+    assert found.params == {"a": "1"}
+
+
+def test_a_network_whose_run_failed_may_have_another(tracker: Tracker) -> None:
+    sweep = tracker.open_sweep("s", params={}, tags={})
+    tags = {"kdsweep.key": "k"}
+    run = tracker.open_run("baseline", parent=sweep, params={}, tags=tags)
+    tracker.close(run, "killed")
+    again = tracker.open_unique(
+        "baseline", unique="kdsweep.key", parent=sweep, params={}, tags=tags
+    )
+    assert again not in (None, run)
+
+
+def test_a_session_that_trains_nothing_does_not_stretch_the_study(
+    root: Path, tracker: Tracker, client: MlflowClient
+) -> None:
+    sweep = tracker.open_sweep("s", params={}, tags={})
+    for end in (9_000, 7_000):
+        run = tracker.open_run("trial", parent=sweep, params={}, tags={}, start_ms=1000)
+        tracker.close(run, "finished", end_ms=end)
+    tracker.close(sweep, "finished")
+    assert client.get_run(sweep).info.end_time == 9_000
+    again = create_tracker(TrackingConfig(), root=root)
+    assert again.open_sweep("s", params={}, tags={}) == sweep
+    again.log_metrics(sweep, {"trials": 2.0})
+    again.close(sweep, "finished")
+    read = client.get_run(sweep)
+    assert (read.info.status, read.info.end_time) == ("FINISHED", 9_000)
+
+
+def test_a_study_without_runs_ends_when_it_is_closed(
+    tracker: Tracker, client: MlflowClient
+) -> None:
+    other = tracker.open_sweep("other", params={}, tags={})
+    run = tracker.open_run("trial", parent=other, params={}, tags={}, start_ms=1000)
+    tracker.close(run, "finished", end_ms=9_000)
+    sweep = tracker.open_sweep("s", params={}, tags={})
+    tracker.close(sweep, "failed")
+    read = client.get_run(sweep)
+    assert read.info.end_time >= read.info.start_time > 9_000
+
+
+def test_a_verdict_can_be_read_and_sorted_by(tracker: Tracker, client: MlflowClient) -> None:
+    sweep = tracker.open_sweep("s", params={}, tags={})
+    runs = [tracker.open_run(name, parent=sweep, params={}, tags={}) for name in "ab"]
+    for run, difference in zip(runs, (0.25, -1.5), strict=True):
+        tracker.close(run, "finished")
+        tracker.log_verdict(
+            run,
+            verdict="better" if difference > 0 else "worse",
+            difference=difference,
+            low=difference - 1,
+            high=difference + 1,
+            n=5,
+        )
+    tracker.describe(sweep, "# Two cells\n\n*a* is better.")
+    tracker.flush()
+    experiment = client.get_experiment_by_name("kdsweep")
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id], "metrics.n_seeds = 5", order_by=["metrics.delta DESC"]
+    )
+    assert [run.info.run_id for run in found] == runs
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
+    assert found[0].data.metrics == {
+        "delta": 0.25,
+        "delta_low": -0.75,
+        "delta_high": 1.25,
+        "n_seeds": 5.0,
+    }
+    tags = found[1].data.tags
+    assert (tags["kdsweep.verdict"], tags["kdsweep.interval"]) == ("worse", "-1.50 [-2.50, -0.50]")
+    assert client.get_run(sweep).data.tags["mlflow.note.content"].startswith("# Two cells\n")

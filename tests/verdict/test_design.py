@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from kdsweep.verdict import Place, RaceDesign, baseline_seeds
-from kdsweep.verdict.design import places
+from kdsweep.verdict import RaceDesign, Slice, baseline_seeds
+from kdsweep.verdict.design import slices
 from kdsweep.verdict.spending import round_levels
 
 
@@ -65,21 +65,21 @@ def test_levels_of_the_rounds_are_those_of_the_cells_error():
 
 
 def test_places():
-    assert places(None) == ()
-    assert places((1, 1)) == ()
-    assert places((5,)) == (Place(None, 0),)
-    assert places((1, 5)) == (Place(None, 0),)
-    assert places((2, 3)) == (
-        Place(0, 0), Place(0, 1), Place(1, 0), Place(1, 1), Place(1, 2), Place(None, 0)
+    assert slices(None) == ()
+    assert slices((1, 1)) == ()
+    assert slices((5,)) == (Slice(None, 0),)
+    assert slices((1, 5)) == (Slice(None, 0),)
+    assert slices((2, 3)) == (
+        Slice(0, 0), Slice(0, 1), Slice(1, 0), Slice(1, 1), Slice(1, 2), Slice(None, 0)
     )  # fmt: skip
-    assert len(places((5, 5, 5))) == 16
+    assert len(slices((5, 5, 5))) == 16
 
 
 def test_place_of_a_grid():
     grid = np.arange(6).reshape(2, 3)
-    assert Place(0, 1).of(grid).tolist() == [3, 4, 5]
-    assert Place(1, 2).of(grid).tolist() == [2, 5]
-    assert Place(None, 0).of(grid).sum() == 15
+    assert Slice(0, 1).of(grid).tolist() == [3, 4, 5]
+    assert Slice(1, 2).of(grid).tolist() == [2, 5]
+    assert Slice(None, 0).of(grid).sum() == 15
 
 
 def test_several_baselines_are_for_their_own_cells():

@@ -162,8 +162,8 @@ def test_averages_are_those_of_the_places_after_the_first_round():
     found = race(DESIGN, scores, baselines).averages
     grid = np.arange(6).reshape(2, 3)
     assert found.difference.shape == (3, 6)
-    for i, place in enumerate(DESIGN.places):
-        difference, _ = averages_by_hand(scores[2], baselines[2, 0], place.of(grid).ravel())
+    for i, slice_ in enumerate(DESIGN.slices):
+        difference, _ = averages_by_hand(scores[2], baselines[2, 0], slice_.of(grid).ravel())
         assert found.difference[2, i] == pytest.approx(difference)
 
 

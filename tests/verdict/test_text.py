@@ -9,8 +9,8 @@ from kdsweep.verdict import (
     Crossed,
     Forecast,
     Outcome,
-    Place,
     RaceDesign,
+    Slice,
     Verdict,
     answer_sentence,
     average_sentence,
@@ -56,10 +56,10 @@ ROW = Average(
     error=0.3,
     low=0.7,
     high=2.58,
-    place=Place(0, 1),
+    part=Slice(0, 1),
 )
 WHOLE = replace(
-    ROW, verdict=Verdict.OPEN, low=-0.2, high=1.9, difference=0.85, place=Place(None, 0)
+    ROW, verdict=Verdict.OPEN, low=-0.2, high=1.9, difference=0.85, part=Slice(None, 0)
 )
 AXES = (Axis("alpha", ("0.1", "0.9")), Axis("T", ("1", "4")))
 LABELS = ("T=1 alpha=0.1", "T=4 alpha=0.1", "T=1 alpha=0.9", "T=4 alpha=0.9")
@@ -155,7 +155,7 @@ def test_averages():
     assert average_sentence(ROW, AXES, 4) == (
         "alpha 0.9, mean over T 1 to 4: better, +1.64 [+0.70, +2.58]"
     )
-    column = replace(ROW, place=Place(1, 0))
+    column = replace(ROW, part=Slice(1, 0))
     assert average_sentence(column, AXES, 4).startswith("T 1, mean over alpha 0.1 to 0.9: better")
     assert average_sentence(WHOLE, AXES, 4) == ("all 4 cells: open, +0.85, between -0.2 and +1.9")
 
@@ -175,7 +175,7 @@ def test_cells():
 
 
 def test_all_lines_in_their_order():
-    found = outcome(OPEN, BETTER, FAILED, WORSE, averages=(ROW, replace(ROW, place=Place(1, 0),
+    found = outcome(OPEN, BETTER, FAILED, WORSE, averages=(ROW, replace(ROW, part=Slice(1, 0),
                     verdict=Verdict.OPEN), WHOLE))  # fmt: skip
     lines = outcome_lines(found, LABELS, axes=AXES, images=5000)
     starts = [
