@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
+import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -39,7 +38,7 @@ SINGLE = {
     "distill.alpha=inf": r"distill\.alpha=inf: allowed is 0 to 1",
     "distill.alpha=true": r"distill\.alpha=.*: allowed is",
     "distill.alpha=half": r"distill\.alpha=half: allowed is a number",
-    "distill.losses.hinton.weight=-1": r"distill\.losses\.hinton\.weight=-1: allowed is",
+    "distill.losses.hinton.weight=-1": r"distill\.losses\.hinton\.weight=-1\.0: allowed is",
     "distill.losses.hinton.weight=heavy": r"distill\.losses\.hinton\.weight=heavy: allowed is",
     "+distill.losses.magic.weight=1": r"distill\.losses\.magic: ",
     "+distill.losses.hinton.colour=red": r"distill\.losses\.hinton\.colour",
@@ -50,7 +49,7 @@ SINGLE = {
     "distill=hinton2": r"distill=hinton2: no such option; did you mean hinton\?",
     "distill.generator.latent=3": r"distill\.generator\.latent=3: allowed with distill=data_free",
     "distill=data_free distill.generator.latent=10000000000": r"distill\.generator\.latent=.*: al",
-    "distill=deep_inversion distill.inversion.images=1": r"distill\.inversion\.images=1: allowed i",
+    "distill=deep_inversion distill.inversion.images=1": r"distill\.inversion\.images=1: allow",
     "train.threads=100000": r"train\.threads=100000: allowed is 1 to \d+ on this machine",
     "train.threads=0": r"train\.threads=0: allowed is",
     "train.epochs=0": r"train\.epochs=0: allowed is",
@@ -78,7 +77,8 @@ SINGLE = {
     "pair.teacher.width=0": r"pair\.teacher\.width=0\.0: allowed is 0\.01 to 100",
     "pair.teacher.name=resnet20 pair.teacher.width=2": r"pair\.teacher\.width=2: allowed is 1, si",
     "pair.student.name=": r"pair\.student\.name",
-    "pair.student.name=timm/no_such_model_ever": r"pair\.student\.name=timm/no_such_model_ever: ",
+    "pair.student.width=1 pair.student.name=timm/no_such_model_ever": r"pair\.student\.name=tim"
+    r"m/no_such_model_ever: ",
     "pair.student.weights=/no/such/file.pt": r"pair\.student\.weights=/no/such/file\.pt: no such",
     "teacher.ensemble=1000000": r"teacher\.ensemble=1000000: allowed is 1 to 100",
     "teacher.generations=-1": r"teacher\.generations=-1: allowed is 0 to 100",
@@ -86,7 +86,7 @@ SINGLE = {
     "teacher.checkpoint_epoch=99": r"teacher\.checkpoint_epoch=99: allowed is 1 to 10",
     "teacher.combine=votes": r"teacher\.combine=votes: allowed is one of probabilities, losses",
     "teacher.assistants=[1]": r"teacher\.assistants=1: allowed is a model's name",
-    "teacher.assistants=[{name: no_such}]": r"teacher\.assistants.*no_such",
+    "'teacher.assistants=[{name: no_such}]'": r"teacher\.assistants.*no_such",
     "teacher.seed=-1": r"teacher\.seed=-1: allowed is 0 up to below 2\*\*62",
     "data.image_size=4": r"data\.image_size=4: allowed is 8 to 512",
     "data.val_fraction=1": r"data\.val_fraction=1\.0: allowed is 0 up to below 1",
@@ -114,7 +114,7 @@ SINGLE = {
     "seeds=1000000000": r"seeds=1000000000: allowed is 1 to 10,000",
     "seed=-1": r"seed=-1: allowed is 0 up to",
     "root=": r"root=: allowed is a folder",
-    f"root={'d' * 300}": r"root=d{60}\.\.\.: allowed is a folder whose names have up to 255 bytes",
+    f"root={'d' * 300}": r"d{200}\.\.\.: File name too long; shorten root= and study=",
     "root=50%": r"root=50%: allowed is a folder whose path holds no \? and no %",
     "storage=sqlite://": r"storage=sqlite://: has no file",
     "study=a/b": r"study=a/b: allowed are letters",
@@ -148,8 +148,8 @@ SWEEP = {
     "hydra.sweeper.n_trails=1": r"hydra\.sweeper\.n_trails: no such key",
     "hydra.sweeper.direction=up": r"hydra\.sweeper\.direction=up: allowed is minimize or maximiz",
     "hydra.sweeper.enqueue=foo": r"hydra\.sweeper\.enqueue=foo: allowed is a list of points",
-    "hydra.sweeper.enqueue={distill.temperature: 1}": r"hydra\.sweeper\.enqueue=.*: allowed is a l",
-    "hydra.sweeper.enqueue=[{distill.temperature: 9}]": r"hydra\.sweeper\.enqueue: ",
+    "'hydra.sweeper.enqueue={distill.temperature: 1}'": r"hydra\.sweeper\.enqueue=.*: allowed",
+    "'hydra.sweeper.enqueue=[{distill.temperature: 9}]'": r"hydra\.sweeper\.enqueue: ",
     "hydra.sweeper.params=3": r"hydra\.sweeper\.params=3: allowed is keys",
     "hydra.sweeper.custom_search_space=a.b": r"hydra\.sweeper\.custom_search_space=a\.b: allowed",
     "hydra.sweeper.storage=null": r"hydra\.sweeper\.storage=None: allowed is",
@@ -157,19 +157,20 @@ SWEEP = {
     "hydra/launcher=magic": r"hydra/launcher=magic: no such option",
     "hydra.sweeper._target_=os.system": r"os\.system: is no sweeper and no launcher",
     "hydra.launcher._target_=os.system": r"os\.system: is no sweeper and no launcher",
-    "+hydra.job_logging.handlers.evil={class: subprocess.Popen, args: [touch, evil]}": r"hydra\.j"
-    r"ob_logging, handler 'evil': allowed",
+    "'+hydra.job_logging.handlers.evil={class: subprocess.Popen, args: [touch, evil]}'": r"hydra"
+    r"\.job_logging\.handlers\.evil\.class=subprocess\.Popen: allowed are the classes of logging",
     "hydra.sweep.dir=/proc/x": r"(can't write in )?/proc/x",
     "distill.temperature=glob(*)": r"distill\.temperature=glob\(\*\): allowed is a list",
-    "distill.temperature=range(1,200000)": r"distill\.temperature=range\(1,200000\): has 199,999 v",
-    "distill.temperature=range(1,1001) distill.alpha=range(0,1,0.001)": r"the grid has 1,000,000 c",
+    "distill.temperature=range(1,200000)": r"distill\.temperature=range\(1,200000\): has 199,999",
+    "distill.temperature=range(1,1001) distill.alpha=range(0,1,0.001)": r"the grid has 1,000,000",
     "distill.temperature=interval(1,2)": r"distill\.temperature: an interval has no exact grid",
     "distill.temperature=1,2,0": r"distill\.temperature=0\.0: allowed is",
     "distill.temperature=1,hot": r"distill\.temperature=hot: allowed is a number",
     "distill.temperature=range(3,1)": r"distill\.temperature=range\(3,1\): ",
     "distill.temperature=range(1,3,0)": r"distill\.temperature=range\(1,3,0\): ",
     "search=tpe distill.temperature=interval(5,1)": r"distill\.temperature=interval\(5,1\)",
-    "search=cmaes distill=hinton,dkd": r"distill=hinton,dkd: is a list, and CmaEsSampler searches",
+    "search=cmaes distill.temperature=interval(1,2) distill=hinton,dkd": r"distill=hin"
+    r"ton,dkd: is a list, and CmaEsSampler searches",
     "search=cmaes distill.temperature=1,2,3": r"distill\.temperature=1,2,3: is a list, and CmaEs",
     "study=a,b": r"study=a,b: is no axis of a sweep",
     "root=a,b": r"root=a,b: is no axis of a sweep",
@@ -179,12 +180,11 @@ SWEEP = {
     "tracking.experiment=a,b": r"tracking\.experiment=a,b: is no axis of a sweep",
     "objective=accuracy,nll": r"objective=accuracy,nll: is no axis of a sweep",
     "pruner=none,median": r"pruner=none,median: is no axis of a sweep",
-    "seed=1,2": r"seed",
+    "seed=1,2": r"seed=1,2: is no axis of a sweep; seeds=3 trains every cell with three",
     "hydra.sweeper.n_trials=1,2": r"hydra\.sweeper\.n_trials=1,2",
     "distill=none distill.alpha=0.3,0.7": r"distill\.\w+=.*: changes nothing",
     "pair.student.width=0.5,100": r"pair\.student\.width=100: makes cifar_student a model of",
     "train.batch_size=32,100000": r"train\.batch_size=100000: allowed is 2 to 256",
-    "train.threads=1,100000": r"train\.threads=100000: allowed is 1 to",
 }  # fmt: skip
 
 EXPORT = {
@@ -218,14 +218,9 @@ CONFIRM = {
 
 def sweep_of(asked: str) -> list[str]:
     """The arguments of a sweep: over two temperatures, where ``asked`` has no such axis."""
-    words = split(asked)
+    words = shlex.split(asked)
     own = any(word.startswith("distill.temperature=") for word in words)
     return ["-m", *SMOKE, *(() if own else (GRID,)), *words]
-
-
-def split(asked: str) -> list[str]:
-    """Words at spaces, but for those inside of brackets."""
-    return re.split(r" (?![^{\[]*[}\]])", asked) if asked else []
 
 
 Run = Callable[..., Ended]
@@ -272,7 +267,7 @@ def check(ended: Ended, expected: str) -> None:
 
 @pytest.mark.parametrize("asked", SINGLE)
 def test_an_experiment(run: Run, asked: str) -> None:
-    check(run(cli.main, *SMOKE, *split(asked)), SINGLE[asked])
+    check(run(cli.main, *SMOKE, *shlex.split(asked)), SINGLE[asked])
 
 
 @pytest.mark.parametrize("asked", SWEEP)
@@ -307,32 +302,27 @@ def check_beside(ended: Ended, expected: str, base: Path) -> None:
 
 @pytest.mark.parametrize("asked", EXPORT)
 def test_an_export(run: Run, base: Path, asked: str) -> None:
-    check_beside(run(exporting, *split(asked)), EXPORT[asked], base)
+    check_beside(run(exporting, *shlex.split(asked)), EXPORT[asked], base)
 
 
 @pytest.mark.parametrize("asked", CONFIRM)
 def test_a_confirmation(run: Run, base: Path, asked: str) -> None:
-    check_beside(run(confirming, *split(asked)), CONFIRM[asked], base)
+    check_beside(run(confirming, *shlex.split(asked)), CONFIRM[asked], base)
 
 
-@pytest.mark.parametrize("start", [exporting, confirming, cli.main])
-@pytest.mark.parametrize("harm", ["garbage", "pages", "empty"])
+def sweeping() -> None:
+    sys.argv[1:] = ["-m", *SMOKE, GRID, *sys.argv[1:]]
+    cli.main()
+
+
+@pytest.mark.parametrize("start", [exporting, confirming, sweeping])
+@pytest.mark.parametrize("harm", ["garbage", "pages"])
 def test_a_damaged_database(run: Run, base: Path, start: Callable[[], None], harm: str) -> None:
     whole = base.read_bytes()
-    harmed = {
-        "garbage": b"no database" * 1000,
-        "pages": whole[:4096] + b"\x7f" * (len(whole) - 4096),
-        "empty": None,
-    }[harm]
-    if harmed is None:
-        base.unlink()
-        with closing(sqlite3.connect(base)) as connection:
-            connection.execute("CREATE TABLE other (id)")
-    else:
-        base.write_bytes(harmed)
-    arguments = ["study=base"] if start is not cli.main else ["-m", *SMOKE, GRID, "study=base"]
-    ended = run(start, *arguments)
-    check_beside(ended, r"(storage=|study=base: not in )\S*mlruns/optuna\.db", base)
+    damaged = {"garbage": b"no database" * 1000, "pages": whole[:4096] + b"\x7f" * 50_000}
+    base.write_bytes(damaged[harm])
+    ended = run(start, "study=base")
+    check_beside(ended, r"storage=sqlite:///mlruns/optuna\.db: ", base)
 
 
 @pytest.mark.parametrize(
