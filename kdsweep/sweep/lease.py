@@ -32,6 +32,8 @@ class Lease:
     Args:
         storage: of the study.
         study_id: the storage's own number of it.
+        renewed: seconds between two signs of life.
+        expired: seconds without one after which a session has lost its trials.
         clock: seconds since the epoch.
     """
 
@@ -40,12 +42,17 @@ class Lease:
         storage: optuna.storages.BaseStorage,
         study_id: int,
         *,
+        renewed: float = RENEWED,
+        expired: float = EXPIRED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.storage = storage
         self.study_id = study_id
+        self.renewed = renewed
+        self.expired = expired
         self.clock = clock
         self.owner = this_process()
+        self._first: dict[str, float | None] = {}  # signs of life when first asked for, by owner
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kdsweep-lease", daemon=True)
 
@@ -60,13 +67,26 @@ class Lease:
         except ValueError:
             return True
         seen = parsed.is_seen_from(self.owner)
-        return parsed.is_dead() if seen else self.silent_for(owner) > EXPIRED
+        return parsed.is_dead() if seen else self.silent_for(owner) > self.expired
+
+    def lives(self, owner: str) -> bool:
+        """Whether a process lives for certain, of one that is not lost.
+
+        It is seen from here, or has given a sign of life since this was first asked.
+        """
+        if Owner.parse(owner).is_seen_from(self.owner):
+            return True
+        last = self._last_sign(owner)
+        return last != self._first.setdefault(owner, last)
 
     def silent_for(self, owner: str) -> float:
         """Seconds since a process gave a sign of life; endless where it never did."""
-        attributes = self.storage.get_study_user_attrs(self.study_id)
-        last = attributes.get(LEASE + owner)
-        return float("inf") if last is None else self.clock() - float(last)
+        last = self._last_sign(owner)
+        return float("inf") if last is None else self.clock() - last
+
+    def _last_sign(self, owner: str) -> float | None:
+        last: float | None = self.storage.get_study_user_attrs(self.study_id).get(LEASE + owner)
+        return last
 
     def __enter__(self) -> Self:
         self.renew()
@@ -83,7 +103,7 @@ class Lease:
         self._thread.join()
 
     def _keep(self) -> None:
-        while not self._ended.wait(RENEWED):
+        while not self._ended.wait(self.renewed):
             try:
                 self.renew()
             except Exception as error:  # a database that is away for a while is no reason to end

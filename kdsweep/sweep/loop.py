@@ -27,7 +27,7 @@ from kdsweep.sweep.binding import adopt, adopt_axes
 from kdsweep.sweep.cells import Cells
 from kdsweep.sweep.concluding import conclude
 from kdsweep.sweep.launcher import refuse_chdir, refuse_handlers
-from kdsweep.sweep.lease import EXPIRED, RENEWED, Lease
+from kdsweep.sweep.lease import Lease
 from kdsweep.sweep.opening import exclusive, open_storage, open_study, study_name
 from kdsweep.sweep.options import SweeperOptions
 from kdsweep.sweep.pruning import create_pruner, create_pruning
@@ -35,7 +35,7 @@ from kdsweep.sweep.reporting import give_up, report_study
 from kdsweep.sweep.rounds import Rounds
 from kdsweep.sweep.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
 from kdsweep.sweep.space import Space
-from kdsweep.sweep.study import Claim, SweepStudy, Unit
+from kdsweep.sweep.study import OWNER, Claim, SweepStudy, Unit
 
 if TYPE_CHECKING:
     from kdsweep.run.job import Job
@@ -203,23 +203,24 @@ class SweepLoop:
     def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
         """Wait for trials of other processes; whether to look again.
 
-        A process that goes on giving signs of life reports what it trains; but the next round of
-        a race can't begin without it.
+        A process that lives reports what it trains; but the next round of a race can't begin
+        without it.
         """
-        owners = {str(trial.user_attrs.get("kdsweep:owner")) for trial in running}
-        silent = max(self.study.lease.silent_for(owner) for owner in owners)
-        if silent <= 2 * RENEWED and not self.rounds.has_more:
+        lease = self.study.lease
+        owners = {str(trial.user_attrs.get(OWNER)) for trial in running}
+        living = {owner for owner in owners if lease.lives(owner)}
+        if living == owners and not self.rounds.has_more:
             return False
         if not self.waited:
             log.info(
                 "%d trials run in other processes, silent for %.0f s; waiting for them, or until "
                 "they have been silent for %.0f s",
                 len(running),
-                silent,
-                EXPIRED,
+                max(lease.silent_for(owner) for owner in owners),
+                lease.expired,
             )
             self.waited = True
-        time.sleep(RENEWED / 5)
+        time.sleep(lease.renewed / 5)
         return True
 
     def _job(self, claim: Claim) -> Job:
