@@ -60,8 +60,8 @@ class FusedLauncher(Launcher):
             jobs.append(
                 Job(config=config, folder=folder / str(number), overrides=tuple(overrides))
             )
-        plans = plan(jobs)
         with Session(jobs[0].config) as session:
+            plans = plan(jobs, session.datasets)
             return self.train(session, composer, jobs, plans)
 
     def train(

@@ -13,6 +13,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
+from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.hardware.choose import batch_of_cells, usable_cores
 from kdsweep.results.cells import DRAWN
@@ -69,7 +70,8 @@ class SweepLoop:
         _refuse_subdir(self.config)
         refuse_chdir(self.config)
         refuse_handlers(self.config)
-        self.cells = Cells(sweeper.hydra_context, self.config, self.space)
+        self.datasets = Datasets()
+        self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
         self.failed: dict[Unit, str] = {}  # in this session, and why
         self.waited = False
 
@@ -108,7 +110,7 @@ class SweepLoop:
             self.rounds = Rounds(
                 self.study, self.cells, points, self.folder, self.options.n_trials
             )
-        with lease, Session(self.typed) as session:
+        with lease, Session(self.typed, self.datasets) as session:
             self.session = session
             try:
                 self._train_all(content)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from kdsweep.sweep.telling import tell
 from omegaconf import OmegaConf
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
@@ -15,7 +16,6 @@ from kdsweep.errors import TrainingError, UserError
 from kdsweep.results.record import RECORD
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.opening import open_study
-from kdsweep.sweep.telling import tell
 from kdsweep.tracking.owner import this_process
 from tests.sweep.fake import Study, studying
 
