@@ -34,6 +34,9 @@ def _needs_sweep(text: str) -> str | None:
     several = re.search(r"Ambiguous value for argument '([^']+)'", text)
     if several is not None:
         return f"{several.group(1)}: several values are a sweep; add -m"
+    axis = re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'", text)
+    if axis is not None:
+        return f"{axis.group(1)}: is no axis of a sweep; give one value"
     if "hydra.mode changed during config composition" in text:
         return "search=... and presets that sweep need -m: python -m kdsweep -m ..."
     return None

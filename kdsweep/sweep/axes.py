@@ -56,6 +56,11 @@ def check_axes(params: Mapping[str, object], arguments: Sequence[str], *, grid: 
                 f"{line}: is no axis of a sweep, since a study has one for all its trials; give "
                 "one value"
             )
+        if key == "seed":
+            raise UserError(
+                f"{line}: is no axis of a sweep; seeds=3 trains every cell with three, from seed= "
+                "up"
+            )
         _refuse_many(f"{line}: has", size, "values")
     if grid:
         _refuse_many("the grid has", math.prod(sizes.values()), "cells")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdsweep.config.checks import shortened
 from kdsweep.config.secrets import hide_passwords
 from kdsweep.errors import KdsweepError, TrainingError, UserError, first_line
 from kdsweep.terminal.command import FULL_ERROR
@@ -38,8 +39,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     elif broken is not None:
         line, status = str(broken), broken.exit_status
     elif isinstance(error, OSError) and error.filename and error.errno in _OF_FILES:
-        what = f"{error.strerror}; make it readable and writable, or name another"
-        line, status = f"{error.filename}: {what}", UserError.exit_status
+        mend = "make it readable and writable, or name another"
+        if error.errno == errno.ENAMETOOLONG:
+            mend = "shorten root= and study="
+        line = f"{shortened(str(error.filename), 200)}: {error.strerror}; {mend}"
+        status = UserError.exit_status
     else:
         where = f"set {FULL_ERROR}=1 to see where"
         line, status = f"unexpected {type(error).__name__}: {error} ({where})", 1

@@ -104,6 +104,17 @@ class FusedLauncher(Launcher):
         )
 
 
+def refuse_handlers(config: DictConfig) -> None:
+    """Let no configuration of logging start what is no part of logging."""
+    for name, handler in (config.hydra.job_logging.get("handlers") or {}).items():
+        made = str(handler.get("class") or handler.get("()"))
+        if not made.startswith("logging."):
+            raise UserError(
+                f"hydra.job_logging.handlers.{name}.class={made}: allowed are the classes of "
+                "logging.*"
+            )
+
+
 def refuse_chdir(config: DictConfig) -> None:
     """Jobs that train together can't each have a working folder of their own."""
     if config.hydra.job.chdir:

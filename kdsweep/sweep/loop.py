@@ -20,12 +20,13 @@ from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_re
 from kdsweep.run.plan import select
 from kdsweep.run.records import failed_record
 from kdsweep.run.session import Session
+from kdsweep.store import writable
 from kdsweep.sweep.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweep.batch import launch
 from kdsweep.sweep.binding import adopt, adopt_axes
 from kdsweep.sweep.cells import Cells
 from kdsweep.sweep.concluding import conclude
-from kdsweep.sweep.launcher import refuse_chdir
+from kdsweep.sweep.launcher import refuse_chdir, refuse_handlers
 from kdsweep.sweep.lease import EXPIRED, RENEWED, Lease
 from kdsweep.sweep.opening import exclusive, open_storage, open_study, study_name
 from kdsweep.sweep.options import SweeperOptions
@@ -67,6 +68,7 @@ class SweepLoop:
         self.grid = is_grid(self.sampler)
         _refuse_subdir(self.config)
         refuse_chdir(self.config)
+        refuse_handlers(self.config)
         self.cells = Cells(sweeper.hydra_context, self.config, self.space)
         self.failed: dict[Unit, str] = {}  # in this session, and why
         self.waited = False
@@ -88,6 +90,8 @@ class SweepLoop:
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
         self.folder = Path(self.config.hydra.sweep.dir)
+        with writable(self.folder):  # before anything is written elsewhere
+            self.folder.mkdir(parents=True, exist_ok=True)
         storage = open_storage(self.typed.storage)
         opened = open_study(
             name=name,

@@ -160,6 +160,10 @@ def test_errors_that_are_nobodys() -> None:
             "Error when parsing index: 0, string: experiment out of ['experiment'].",
             "experiment: allowed is key=value, or group=option",
         ),
+        (
+            "Sweeping over Hydra's configuration is not supported : 'hydra.job.name=a,b'",
+            "hydra.job.name=a,b: is no axis of a sweep; give one value",
+        ),
     ],
 )
 def test_what_hydra_says_at_length_is_one_line(error: str, line: str) -> None:

@@ -32,6 +32,11 @@ def test_what_a_study_has_one_of_is_no_axis(axis: str) -> None:
     check_axes({key: values}, [f"{key}=a"], grid=True)  # the command line wins
 
 
+def test_the_first_seed_is_no_axis() -> None:
+    with pytest.raises(UserError, match=r"^seed=1,2: is no axis of a sweep; seeds=3 trains every"):
+        check_axes({}, ["seed=1,2"], grid=True)
+
+
 def test_a_glob_is_no_axis() -> None:
     with pytest.raises(
         UserError, match=r"^distill.temperature=glob\(\*\): allowed is a list, suc"
