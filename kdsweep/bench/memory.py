@@ -13,7 +13,8 @@ from kdsweep.config import Config
 from kdsweep.data.device import load_device_dataset
 from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.run.grouping import numbers
-from kdsweep.run.population import Group, train_group
+from kdsweep.run.networks import PopulationSpec
+from kdsweep.run.population import train_population
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
 
@@ -52,7 +53,9 @@ def _measure(config: Config, teacher: Found, count: int) -> float:
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, fuse="loop"))
     load_device_dataset(config, hardware)  # decoding takes more than training does
     machine.reset_peak(hardware.device)
-    train_group(Group(config=config, teacher=teacher), grid_members(config, count), Clock())
+    train_population(
+        PopulationSpec(config=config, teacher=teacher), grid_members(config, count), Clock()
+    )
     return machine.memory_gib(hardware.device)
 
 

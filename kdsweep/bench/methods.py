@@ -21,7 +21,8 @@ from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.run.grouping import numbers
-from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.run.population import train_population
 from kdsweep.store import Store, digest
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers import stored as teachers
@@ -69,15 +70,15 @@ def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
     configure(hardware)
     dataset = load_device_dataset(config, hardware)
     teacher = _teacher(config, dataset)
-    group = Group(config=config, teacher=teacher)
+    spec = PopulationSpec(config=config, teacher=teacher)
     if config.distill.inversion is not None:
         made = dreams.find_or_make(
-            Store(Path(root)), teacher, lambda: load_teacher(group, dataset, hardware),
+            Store(Path(root)), teacher, lambda: load_teacher(spec, dataset, hardware),
             config, dataset, hardware, lambda done, total: None,
         )  # fmt: skip
-        group = dataclasses.replace(group, images=made)
+        spec = dataclasses.replace(spec, images=made)
     clock = Clock()
-    train_group(group, [Member(name="one", seed=0, hyper=numbers(config))], clock)
+    train_population(spec, [Member(name="one", seed=0, hyper=numbers(config))], clock)
     return {
         "seconds": clock.ends[-1] - clock.ends[-2],
         "memory_gib": machine.memory_gib(hardware.device),
@@ -117,7 +118,7 @@ def drawn_teacher(store: Store, config: Config, dataset: DeviceDataset, seed: in
     found = teachers.find(store, "bench", key)
     if found is None:
         torch.manual_seed(seed)
-        model = build_student(Group(config=config, student="teacher"), dataset)
+        model = build_student(PopulationSpec(config=config, role="teacher"), dataset)
         meta = NetworkMeta(
             name=config.teaching.name, seed=seed, classes=dataset.classes, split="validation"
         )

@@ -19,7 +19,8 @@ from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import DeviceDataset, load_device_dataset
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.run.grouping import numbers
-from kdsweep.run.population import Group, build_student, load_teacher, train_group
+from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.run.population import train_population
 from kdsweep.run.workers import workers
 from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
@@ -70,23 +71,23 @@ def bench_config(asked: Options, images: int | None, *, val_fraction: float) -> 
     )
 
 
-def fused_seconds(group: Group, members: int, hardware: Hardware, steps: int) -> float:
+def fused_seconds(spec: PopulationSpec, members: int, hardware: Hardware, steps: int) -> float:
     """Seconds of one step of all members, evaluation included, over the epochs after the first."""
     processes = min(hardware.workers, members)
     if processes == 1:  # in this one the plain loop has left its traces
-        ends: list[float] = alone(_epoch_ends, group, members)
+        ends: list[float] = alone(_epoch_ends, spec, members)
     else:
         clock = Clock()
-        own = grid_members(group.config, members)
-        workers().train(group, own, clock, processes=processes)
+        own = grid_members(spec.config, members)
+        workers().train(spec, own, clock, processes=processes)
         ends = clock.ends
-    epochs = group.config.train.epochs
+    epochs = spec.config.train.epochs
     return (ends[-1] - ends[processes - 1]) / ((epochs - 1) * steps)
 
 
-def _epoch_ends(group: Group, members: int) -> list[float]:
+def _epoch_ends(spec: PopulationSpec, members: int) -> list[float]:
     clock = Clock()
-    train_group(group, grid_members(group.config, members), clock)
+    train_population(spec, grid_members(spec.config, members), clock)
     return clock.ends
 
 
@@ -101,17 +102,17 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     plain = PlainLoop(
         config=config,
         dataset=dataset.host,
-        teacher=load_teacher(Group(config=config, teacher=teacher), dataset, hardware),
+        teacher=load_teacher(PopulationSpec(config=config, teacher=teacher), dataset, hardware),
         device=hardware.device,
     )
-    contenders: dict[str, tuple[Group, int, Hardware]] = {}
+    contenders: dict[str, tuple[PopulationSpec, int, Hardware]] = {}
     for precision in asked.precisions:
         own = dataclasses.replace(
             config, train=dataclasses.replace(config.train, precision=precision)
         )
         for members in asked.members:
             contenders[f"kdsweep {precision} N={members}"] = (
-                Group(config=own, teacher=teacher),
+                PopulationSpec(config=own, teacher=teacher),
                 members,
                 choose_hardware(own.train),
             )
@@ -120,8 +121,8 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {}
     for number in range(asked.rounds + 1):  # the first fills the banks, and is not counted
         measured = {"plain": plain.epoch(steps)}
-        for name, (group, members, own_hardware) in contenders.items():
-            measured[name] = fused_seconds(group, members, own_hardware, steps) / members
+        for name, (spec, members, own_hardware) in contenders.items():
+            measured[name] = fused_seconds(spec, members, own_hardware, steps) / members
         for name, each in measured.items() if number > 0 else ():
             seconds.setdefault(name, []).append(each)
     peaks = {
@@ -161,31 +162,31 @@ def _bank_seconds(config: Config, precision: str) -> float:
         config = dataclasses.replace(config, data=limited)
         dataset = load_device_dataset(config, hardware)
     teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
-    group = Group(config=config, teacher=teacher)
-    _epoch_seconds(group, hardware)  # starts the workers
+    spec = PopulationSpec(config=config, teacher=teacher)
+    _epoch_seconds(spec, hardware)  # starts the workers
     shutil.rmtree(Path(config.root) / "store" / "bank", ignore_errors=True)
-    cold = _epoch_seconds(group, hardware)
-    warm = _epoch_seconds(group, hardware)
+    cold = _epoch_seconds(spec, hardware)
+    warm = _epoch_seconds(spec, hardware)
     return max(cold - warm, 0.0) / len(dataset.labels)
 
 
-def _epoch_seconds(group: Group, hardware: Hardware) -> float:
+def _epoch_seconds(spec: PopulationSpec, hardware: Hardware) -> float:
     members = [
-        Member(name=f"m{i}", seed=0, hyper=numbers(group.config))
+        Member(name=f"m{i}", seed=0, hyper=numbers(spec.config))
         for i in range(max(hardware.workers, 1))
     ]
     started = time.perf_counter()
     if hardware.workers > 1:
-        workers().train(group, members, Clock(), processes=hardware.workers)
+        workers().train(spec, members, Clock(), processes=hardware.workers)
     else:
-        train_group(group, members, Clock())
+        train_population(spec, members, Clock())
     return time.perf_counter() - started
 
 
 def _step_flops(config: Config, dataset: DeviceDataset) -> float:
     from kdsweep.evaluate.cost import flops_per_image
 
-    model = build_student(Group(config=config), dataset)
+    model = build_student(PopulationSpec(config=config), dataset)
     images = dataset.evaluation.normalise(dataset.evaluation.images[:1].cpu()).float()
     return 3.0 * flops_per_image(model, images) * config.train.batch_size
 
@@ -198,16 +199,16 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     dataset = load_device_dataset(config, hardware)
     store = Store(Path(config.root))
     teacher = _trained_teacher(config, dataset, hardware, store)
-    group = Group(config=config, teacher=teacher)
+    spec = PopulationSpec(config=config, teacher=teacher)
     members = [Member(name=str(s), seed=s, hyper=numbers(config)) for s in seeds]
     if hardware.workers > 1 and len(members) > 1:
         trained: dict[str, Trained] = workers().train(
-            group, members, Clock(), processes=hardware.workers
+            spec, members, Clock(), processes=hardware.workers
         )
     else:
-        trained = train_group(group, members, Clock())
+        trained = train_population(spec, members, Clock())
     ours = [trained[str(s)].history[-1]["val_accuracy"] for s in seeds]
-    network = load_teacher(group, dataset, hardware)
+    network = load_teacher(spec, dataset, hardware)
     images = dataset.evaluation.normalise(dataset.evaluation.images.cpu()).float()
     theirs = []
     for seed in seeds:
@@ -233,9 +234,9 @@ def _trained_teacher(
     if found is not None:
         return found
     alone = dataclasses.replace(config, distill=DistillConfig(temperature=1.0, alpha=0.0))
-    group = Group(config=alone, student="teacher")
+    spec = PopulationSpec(config=alone, role="teacher")
     member = Member(name=key, seed=config.teacher.seed, hyper=numbers(alone))
-    trained = train_group(group, [member], Clock())[key]
-    model = build_student(group, dataset)
+    trained = train_population(spec, [member], Clock())[key]
+    model = build_student(spec, dataset)
     costs = teachers.costs_of(model, dataset, config, hardware)
     return teachers.keep(store, "teacher", key, trained, dataset, config.pair.teacher.name, costs)

@@ -152,7 +152,7 @@ class Config:
         non_negative("round", self.round)
         seed("seed", self.seed)
         require(
-            self.seed + self.seeds * self.rounds <= FIRST_BASELINE_SEED,
+            self.seed + self.seeds * (self.rounds + 1) <= FIRST_BASELINE_SEED,
             "seed",
             self.seed,
             f"so small that all seeds are below {FIRST_BASELINE_SEED}, where the baseline's begin",

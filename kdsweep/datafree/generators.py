@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,10 @@ from kdsweep.losses.base import at_least_float32
 from kdsweep.losses.features import embedding
 from kdsweep.losses.logit_matching import logit_mae
 from kdsweep.models.taps import tapped
-from kdsweep.train.population import Chunk, Member
+from kdsweep.teachers.live import LiveTeacher
+from kdsweep.train.batch import Batch, iterate_batches, share_rows
+from kdsweep.train.chunk import Chunk
+from kdsweep.train.population import Member
 
 _SHOWN, _FOUGHT = 8, 9  # what a stream of noise is for
 
@@ -31,7 +34,7 @@ class _Learner:
 
 
 class Generators:
-    """The images of ``distill.generator``: a ``Maker`` of the loop.
+    """The images of ``distill.generator``, labelled by the teacher: a ``BatchSource``.
 
     A generator starts from a seed, and its noise is a pure function of seed, step and position.
     DAFL's does not look at students, so those of one seed share one; the adversarial one looks
@@ -41,8 +44,10 @@ class Generators:
         config: the objective and its options.
         teacher: in evaluation mode, on the device, without gradients of its own.
         hardware: how to execute.
+        taps: features of the teacher that the losses look at.
         image_size: in pixels.
         count: images that make an epoch.
+        batch_size: images of a step.
         clip_norm: of a generator's gradient.
     """
 
@@ -52,19 +57,43 @@ class Generators:
         teacher: nn.Module,
         hardware: Hardware,
         *,
+        taps: tuple[str, ...] = (),
         image_size: int,
         count: int,
+        batch_size: int,
         clip_norm: float | None,
     ) -> None:
         self.config = config
         self.teacher = teacher
+        self.outputs = LiveTeacher(teacher, hardware, taps)
         self.hardware = hardware
         self.image_size = image_size
-        self.count = count
+        self.sizes = [part.stop - part.start for part in iterate_batches(count, batch_size)]
         self.clip_norm = clip_norm
         self.private = config.objective == "adversarial"
         self.eps = 1e-5 if self.private else DAFL_EPS
         self.learners: dict[str | int, _Learner] = {}
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return len(self.sizes)
+
+    def batches(self, chunks: Sequence[Chunk], epoch: int) -> Iterator[Batch]:
+        """Images made for each step, with the classes that the teacher sees in them."""
+        members, rows = share_rows(chunks, self._key)
+        for step, size in enumerate(self.sizes, epoch * self.steps):
+            images = self.make(members, size, step)
+            index = torch.arange(size, device=images.device).expand(len(members), -1)
+            outputs = self.outputs.outputs(index, index, images)  # it looks at the images alone
+            labels = outputs.logits.argmax(-1)
+            yield Batch(images=images, labels=labels, teacher_outputs=outputs, rows=rows)
+
+    def after_step(self, chunks: Sequence[Chunk], batch_size: int, step: int) -> None:
+        """Adversarial generators learn in one step of several."""
+        if self.private and (step + 1) % self.config.student_steps == 0:
+            for chunk in chunks:
+                self._learn(chunk, batch_size, step)
 
     def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
         """Images [S, B, 3, H, W] for this step; DAFL's generators learn from them."""
@@ -89,10 +118,8 @@ class Generators:
         self._descend([learner], loss)
         return images.detach()
 
-    def learn(self, chunk: Chunk, size: int, step: int) -> None:
-        """After the students' step: up the difference between student and teacher (DFAD)."""
-        if not self.private or (step + 1) % self.config.student_steps:
-            return
+    def _learn(self, chunk: Chunk, size: int, step: int) -> None:
+        """A step up the difference between student and teacher (DFAD)."""
         learners = [self._learner(member) for member in chunk.members]
         with self.hardware.autocast():
             images = torch.stack(

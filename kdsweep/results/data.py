@@ -206,7 +206,11 @@ def costs(sweep: Sweep) -> list[tuple[str, list[str]]]:
         ]
         if isinstance(row, Model) and row is sweep.baseline and sweep.teacher is not None:
             ratio = sweep.teacher.parameters / row.parameters
-            facts.append(f"{ratio:.1f} times fewer parameters than the teacher")
+            facts.append(
+                f"{ratio:.1f} times fewer parameters than the teacher"
+                if ratio > 1
+                else f"{1 / ratio:.1f} times the teacher's parameters"
+            )
         lines.append((label, [fact for fact in facts if fact]))
     return [(label, facts) for label, facts in lines if facts]
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdsweep.results.cells import CellRecords
+from kdsweep.results.cells import DRAWN, CellRecords
 from kdsweep.results.data import CellVerdict, Sweep
 from kdsweep.results.race import Race
 from kdsweep.results.record import PRUNED
@@ -40,14 +40,16 @@ def judge_sweep(
         return dataclasses.replace(sweep, verdict_lines=(STOPPED,)), None
     if not any(cell.baselines for cell in cells):
         return sweep, None
-    race = Race.find(folder)
+    race, raced = Race.find(folder), list(cells)
+    if race is not None:  # the scores by which a sampler chose say nothing
+        raced = [cell for cell in cells if cell.last.round > DRAWN]
     if race is None and adaptive:
         return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,)), None
     if race is None:
         race = Race.of(cells, margin=float(cells[0].last.config["verdict"]["margin"]))
     if race is None:
         return dataclasses.replace(sweep, verdict_lines=(ONE_SEED,)), None
-    outcome = race.judge(cells, sweep.objective)
+    outcome = race.judge(raced, sweep.objective)
     lines = outcome_lines(
         outcome,
         race.labels(),

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.results.cells import DRAWN, CellRecords
+from kdsweep.results.cells import CellRecords
 from kdsweep.store import write_json
 from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge
 
@@ -48,8 +48,12 @@ class Race:
 
     @classmethod
     def of(cls, cells: Sequence[CellRecords], *, margin: float) -> Self | None:
-        """A race of one round over cells as they are; None where one seed shows no spread."""
-        seeds = min(len(cell.scores("")) for cell in cells)
+        """A race of one round over cells as they are; None where one seed shows no spread.
+
+        Cells without a baseline, whose teacher could not be trained, are left out.
+        """
+        cells = [cell for cell in cells if cell.baselines]
+        seeds = min((len(cell.scores("")) for cell in cells), default=0)
         if seeds < 2:
             return None
         keys = [frozenset(one.key for one in cell.baselines.values()) for cell in cells]
@@ -59,6 +63,7 @@ class Race:
             seeds=seeds,
             axes=grid_axes([cell.point for cell in cells]),
             groups=groups,
+            baseline=min(len(cell.baselines) for cell in cells),
             margin=margin,
         )
         return cls(design=design, points=tuple(cell.point for cell in cells))
@@ -67,10 +72,11 @@ class Race:
         """The verdicts as far as the records go.
 
         Args:
-            cells: of the study, in any order; those that have no record yet count as begun.
+            cells: of the study, in any order, with the scores of its race; those that have no
+                record yet count as begun.
             metric: in percent, higher is better.
         """
-        by_point = {self._key(c.point): c for c in cells if c.last.round > DRAWN}
+        by_point = {self._key(cell.point): cell for cell in cells}
         found = [by_point.get(self._key(point)) for point in self.points]
         none = np.array([])
         return judge(

@@ -16,8 +16,8 @@ from kdsweep.results.record import FAILED, NetworkRecord, write_record
 from kdsweep.run.grouping import numbers, why_apart
 from kdsweep.run.job import Job, Outcome
 from kdsweep.run.logger import Pruning
+from kdsweep.run.networks import PopulationSpec, build_student
 from kdsweep.run.plan import Plan
-from kdsweep.run.population import Group, build_student
 from kdsweep.run.records import (
     Student,
     failed_record,
@@ -161,10 +161,10 @@ class _Batch:
                 job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
             title = f"student {plan.config.pair.student.name}"
-            group = Group(
+            spec = PopulationSpec(
                 config=plan.config, teacher=teacher, images=self.networks.dreamt(teacher)
             )
-            results = self.networks.train(title, group, members, logged, self._pruning(jobs))
+            results = self.networks.train(title, spec, members, logged, self._pruning(jobs))
         costs = self.networks.student_costs(found)
         return {
             job.folder: self._conclude(
@@ -292,6 +292,6 @@ class _Batch:
 
     def _on_test(self, state: dict[str, Tensor]) -> tuple[dict[str, float], Tensor]:
         with torch.random.fork_rng(devices=[]):
-            model = build_student(Group(config=self.plan.config), self.plan.dataset)
+            model = build_student(PopulationSpec(config=self.plan.config), self.plan.dataset)
         plan = self.plan
         return stored.open_test(model, state, plan.dataset, plan.config, plan.hardware)

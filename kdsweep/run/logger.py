@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import logging
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from omegaconf import OmegaConf
 
@@ -24,8 +23,17 @@ from kdsweep.tracking import DatasetInfo, Status, Tracker
 from kdsweep.tracking.session import TrackingSession
 from kdsweep.train.evaluation import has_diverged
 
-log = logging.getLogger(__name__)
 KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
+
+Tags = dict[str, str]
+
+
+class Opening(TypedDict):
+    """What a run is opened with, besides its name and parent."""
+
+    params: dict[str, object]
+    tags: Tags
+    dataset: DatasetInfo
 
 
 class RunLogger:
@@ -44,7 +52,7 @@ class RunLogger:
         self.tags = {"kdsweep.device": device, "kdsweep.git_revision": git_revision()}
         self.parent: str | None = None
         self.open: list[str] = []
-        self.logged: set[str] = set()  # keys of networks that have a run
+        self.logged: set[str] = set()  # keys of networks that are known to have a run
 
     def start(self) -> None:
         """Open the study's parent run, or find it where another batch has opened it."""
@@ -52,11 +60,8 @@ class RunLogger:
             return
         self.tags["kdsweep.study"] = self.study
         self.parent = self.tracking.open_parent(self.study)
+        self.tracker.set_tags(self.parent, self.tags)
         self.logged = self.tracking.networks(self.parent)
-        if not self.logged:  # the study's first batch in this session
-            self.tracking.open_parent(self.study, tags=self.tags)
-            networks = self.tracker.runs_of(self.study, tagged=KEY)
-            self.logged.update(run.tags[KEY] for run in networks)
 
     def open_job(self, job: Job, dataset: DeviceDataset) -> dict[int | None, str]:
         """Open a job's runs: by seed, and under None the trial's own, which is the only seed's."""
@@ -73,27 +78,44 @@ class RunLogger:
         runs: dict[int | None, str] = {None: trial}
         for seed in job.seeds:
             own = {**tags, "kdsweep.role": "seed"}
-            runs[seed] = self._open(f"{name} seed {seed}", trial, config, own, dataset, seed=seed)
+            runs[seed] = self._open(
+                f"seed {seed} of {name}", trial, config, own, dataset, seed=seed
+            )
         return runs
 
     def open_network(
         self, kind: str, key: str, config: Config, dataset: DeviceDataset, seed: int
     ) -> str:
         """Open the run of a teacher or baseline that is about to be trained."""
-        tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
-        model = config.pair.teacher if kind == "teacher" else config.pair.student
+        name, tags = self._network(kind, key, config, seed)
         self.logged.add(key)
-        name = f"{kind} {model.name} seed {seed}"
         return self._open(name, self.parent, config, tags, dataset, seed=seed)
 
     def mention(self, found: Found, config: Config, dataset: DeviceDataset) -> None:
-        """Log a network that was found, once in each study, with its curve of old."""
+        """Log a network that was found, once in each study, with its curve of old.
+
+        Another process may have logged it, or may be about to close its run.
+        """
         if found.key in self.logged:
             return
-        run = self.open_network(found.kind, found.key, config, dataset, found.meta.seed)
-        self.tracker.set_tags(run, {"kdsweep.found": "true"})
-        self.tracker.log_history(run, found.meta.history)
-        self.finish_network(run, found)
+        self.logged.add(found.key)
+        name, tags = self._network(found.kind, found.key, config, found.meta.seed)
+        tags["kdsweep.found"] = "true"
+        opening = self._opening(config, tags, dataset, seed=found.meta.seed)
+        if self.parent is None:
+            run: str | None = self.tracker.open_run(name, parent=None, **opening)
+        else:
+            run = self.tracker.open_unique(name, unique=KEY, parent=self.parent, **opening)
+        if run is not None:
+            self._opened(run, config)
+            self.tracker.log_history(run, found.meta.history)
+            self.finish_network(run, found)
+
+    def _network(self, kind: str, key: str, config: Config, seed: int) -> tuple[str, Tags]:
+        """Name and tags of the run of a teacher or baseline."""
+        model = config.pair.teacher if kind == "teacher" else config.pair.student
+        tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
+        return f"{kind} {model.name} seed {seed}", tags
 
     def finish_network(self, run: str, found: Found) -> None:
         """Close the run of a teacher or baseline with what was measured of it."""
@@ -135,18 +157,29 @@ class RunLogger:
         name: str,
         parent: str | None,
         config: Config,
-        tags: Mapping[str, str],
+        tags: Tags,
         dataset: DeviceDataset,
         *,
         seed: int | None,
     ) -> str:
-        host, params = dataset.host, _params(config)
-        seeded = {} if seed is None else {"kdsweep.seed": str(seed)}
-        run = self.tracker.open_run(
-            name,
-            parent=parent,
-            params={**params, **({} if seed is None else {"seed": seed})},
-            tags={**self.tags, **tags, **seeded},
+        opening = self._opening(config, tags, dataset, seed=seed)
+        run = self.tracker.open_run(name, parent=parent, **opening)
+        self._opened(run, config)
+        return run
+
+    def _opened(self, run: str, config: Config) -> None:
+        self.open.append(run)
+        self.tracker.log_text(run, as_yaml(config), "config.yaml")
+
+    def _opening(
+        self, config: Config, tags: Tags, dataset: DeviceDataset, *, seed: int | None
+    ) -> Opening:
+        params, tags, host = _params(config), {**self.tags, **tags}, dataset.host
+        if seed is not None:
+            params["seed"], tags["kdsweep.seed"] = seed, str(seed)
+        return Opening(
+            params=params,
+            tags=tags,
             dataset=DatasetInfo(
                 name=host.name,
                 digest=dataset.digest,
@@ -156,9 +189,6 @@ class RunLogger:
                 n_test=len(host.test.labels),
             ),
         )
-        self.open.append(run)
-        self.tracker.log_text(run, as_yaml(config), "config.yaml")
-        return run
 
     @staticmethod
     def _pair_tags(config: Config) -> dict[str, str]:
@@ -237,7 +267,7 @@ _STATES: dict[str, Status] = {
 
 
 def mean_metrics(record: Record) -> dict[str, float]:
-    """The mean of each metric over a job's seeds, and the objective's standard deviation."""
+    """The mean of each metric over a job's seeds, the objective's spread, and their number."""
     seeds = [seed.metrics for seed in record.seeds.values()]
     means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
     spreads = {
@@ -245,7 +275,7 @@ def mean_metrics(record: Record) -> dict[str, float]:
         for name in record.objectives
         if name in seeds[0]
     }
-    return {**means, **spreads, "seeds": float(len(seeds))}
+    return {**means, **spreads, "n_seeds": float(len(seeds))}
 
 
 def _job_name(job: Job) -> str:

@@ -18,7 +18,7 @@ from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.run.grouping import group_jobs, group_key
 from kdsweep.run.job import Job
-from kdsweep.run.population import Group, build_student, idle_numbers, losses_of
+from kdsweep.run.networks import PopulationSpec, build_student, idle_numbers, losses_of
 from kdsweep.teachers import chain
 from kdsweep.train.dropout import refuse_other_randomness
 
@@ -52,13 +52,13 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         hardware = choose_hardware(config.train)
         dataset = load_device_dataset(config, hardware)
         with torch.random.fork_rng(devices=[]):
-            student = build_student(Group(config=config), dataset)
-            teacher = build_student(Group(config=config, student="teacher"), dataset)
+            student = build_student(PopulationSpec(config=config), dataset)
+            teacher = build_student(PopulationSpec(config=config, role="teacher"), dataset)
         name = f"pair.student.name={config.pair.student.name}"
         refuse_other_randomness(student, config.data.image_size, given=name)
         needs_teacher, idle = False, frozenset[str]()
         for job in group:
-            losses = losses_of(Group(config=job.config), student, teacher)
+            losses = losses_of(PopulationSpec(config=job.config), student, teacher)
             _check_memory(job.config, losses)
             needs_teacher = config.distill.without_images is not None or any(
                 loss.spec.needs_teacher for loss in losses.values()

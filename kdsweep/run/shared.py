@@ -16,8 +16,8 @@ from kdsweep.errors import TrainingError
 from kdsweep.run.grouping import numbers
 from kdsweep.run.job import Job
 from kdsweep.run.logger import Pruning, RunLogger
+from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.run.plan import Plan
-from kdsweep.run.population import Group, build_student, load_teacher
 from kdsweep.run.training import train_members
 from kdsweep.store import Store
 from kdsweep.teachers import chain, keys
@@ -109,9 +109,9 @@ class Networks:
         kind, key, config = link.kind, link.key, link.config
         run = self.logger.open_network(kind, key, config, self.plan.dataset, link.seed)
         role = "teacher" if kind == chain.TEACHER else "student"
-        group = Group(config=config, student=role, teacher=teacher)
+        spec = PopulationSpec(config=config, role=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
-        results = self.train(f"{kind} {link.model.name}", group, [member], {key: run})
+        results = self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
         costs = self._costs(kind, config)
         return self._keep(kind, key, results[key], run, config, costs)
 
@@ -159,7 +159,7 @@ class Networks:
             for key, (job, seed) in missing.items()
         }
         title = f"baseline {config.pair.student.name}"
-        results = self.train(title, Group(config=config), members, runs)
+        results = self.train(title, PopulationSpec(config=config), members, runs)
         costs = self._costs(BASELINE, config)
         kept = {}
         for key in missing:
@@ -195,12 +195,12 @@ class Networks:
         if plan.config.distill.inversion is None:
             return None
         assert teacher is not None
-        group = Group(config=plan.config, teacher=teacher)
+        spec = PopulationSpec(config=plan.config, teacher=teacher)
         with Progress("inversion", epochs=1, metric="") as progress:
             return dreams.find_or_make(
                 self.store,
                 teacher,
-                lambda: load_teacher(group, plan.dataset, plan.hardware),
+                lambda: load_teacher(spec, plan.dataset, plan.hardware),
                 plan.config,
                 plan.dataset,
                 plan.hardware,
@@ -210,7 +210,7 @@ class Networks:
     def train(
         self,
         title: str,
-        group: Group,
+        spec: PopulationSpec,
         members: list[Member],
         runs: dict[str, str],
         pruning: Pruning | None = None,
@@ -218,7 +218,7 @@ class Networks:
         """``train_members`` for this plan."""
         return train_members(
             self.plan,
-            group,
+            spec,
             members,
             title=title,
             tracker=self.logger.tracker,
@@ -245,7 +245,7 @@ class Networks:
         plan = self.plan
         role = "teacher" if kind == chain.TEACHER else "student"
         with torch.random.fork_rng(devices=[]):
-            model = build_student(Group(config=config, student=role), plan.dataset)
+            model = build_student(PopulationSpec(config=config, role=role), plan.dataset)
         return teachers.costs_of(model, plan.dataset, config, plan.hardware)
 
 

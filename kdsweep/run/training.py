@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdsweep.run.logger import Pruning, RunObserver
+from kdsweep.run.networks import PopulationSpec
 from kdsweep.run.plan import Plan
-from kdsweep.run.population import Group, train_group
+from kdsweep.run.population import train_population
 from kdsweep.run.workers import workers
 from kdsweep.terminal.progress import Progress
 from kdsweep.tracking import Tracker
@@ -16,7 +17,7 @@ from kdsweep.train.population import Member
 
 def train_members(
     plan: Plan,
-    group: Group,
+    spec: PopulationSpec,
     members: list[Member],
     *,
     title: str,
@@ -28,7 +29,7 @@ def train_members(
 
     Args:
         plan: whose hardware they are trained on.
-        group: what they have in common.
+        spec: what they have in common.
         members: different ones, by name.
         title: what the progress calls them.
         tracker: where their metrics go.
@@ -38,16 +39,16 @@ def train_members(
     many = f" x {len(members)}" if len(members) > 1 else ""
     with Progress(
         title + many,
-        epochs=group.config.train.epochs,
+        epochs=spec.config.train.epochs,
         metric=f"{plan.dataset.evaluation.prefix}_accuracy",
         members=len(members),
     ) as progress:
         observer = RunObserver(tracker, runs, progress, pruning)
         processes = plan.hardware.workers
         if min(processes, len(members)) > 1:
-            return workers().train(group, members, observer, processes=processes)
-        return train_group(
-            group,
+            return workers().train(spec, members, observer, processes=processes)
+        return train_population(
+            spec,
             members,
             observer,
             on_fill=lambda n: progress.note(f"teacher reads {n} views"),

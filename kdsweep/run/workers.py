@@ -26,7 +26,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from kdsweep.errors import KdsweepError, WorkerLost
-from kdsweep.run.population import Group, train_group
+from kdsweep.run.networks import PopulationSpec
+from kdsweep.run.population import train_population
 from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
 
@@ -90,7 +91,12 @@ class Workers:
         self.running: list[Worker] = []
 
     def train(
-        self, group: Group, members: Sequence[Member], observer: Observer, *, processes: int
+        self,
+        spec: PopulationSpec,
+        members: Sequence[Member],
+        observer: Observer,
+        *,
+        processes: int,
     ) -> dict[str, Trained]:
         """Train the members, a balanced part in each process; one result each, by name.
 
@@ -102,16 +108,16 @@ class Workers:
         try:
             while len(self.running) < len(parts):
                 self.running.append(Worker())
-            return self._train(group, parts, observer)
+            return self._train(spec, parts, observer)
         except BaseException:  # what the others still have to say is nobody's
             self.stop()
             raise
 
     def _train(
-        self, group: Group, parts: Sequence[_Part], observer: Observer
+        self, spec: PopulationSpec, parts: Sequence[_Part], observer: Observer
     ) -> dict[str, Trained]:
         for worker, part in zip(self.running, parts, strict=False):
-            worker.send((group, part.members))
+            worker.send((spec, part.members))
         busy = dict(enumerate(parts))
         results: dict[str, Trained] = {}
         while busy:
@@ -124,7 +130,7 @@ class Workers:
                     kind, content = _receive(pipe)
                 except CLOSED:
                     self._replace(i, part)
-                    self.running[i].send((group, part.members))
+                    self.running[i].send((spec, part.members))
                     continue
                 if kind == "step":
                     part.progress = content
@@ -214,15 +220,17 @@ def _serve(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(*CLOSED):
         while True:
-            group, members = _receive(pipe)
-            _send(pipe, _train_part(group, members, pipe))
+            spec, members = _receive(pipe)
+            _send(pipe, _train_part(spec, members, pipe))
 
 
-def _train_part(group: Group, members: list[Member], pipe: Connection) -> tuple[str, object]:
-    train = dataclasses.replace(group.config.train, fuse="loop", threads=1)
-    own = dataclasses.replace(group, config=dataclasses.replace(group.config, train=train))
+def _train_part(
+    spec: PopulationSpec, members: list[Member], pipe: Connection
+) -> tuple[str, object]:
+    train = dataclasses.replace(spec.config.train, fuse="loop", threads=1)
+    own = dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
     try:
-        return "done", train_group(own, members, _Remote(pipe))
+        return "done", train_population(own, members, _Remote(pipe))
     except KdsweepError as error:
         return "error", error
     except Exception as error:

@@ -23,18 +23,10 @@ class ReportCallback(Callback):
     """Ends the sweep of another sweeper with its report; makes the folders that it needs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See to it that the study's database can be made, and that the study has a name."""
-        from omegaconf import open_dict, read_write
-
-        if config.hydra.sweeper._target_ == OWN:
-            return
-        if config.storage.startswith("sqlite:///"):
+        """See to it that the study's database can be made."""
+        if config.hydra.sweeper._target_ != OWN and config.storage.startswith("sqlite:///"):
             file = Path(config.storage.removeprefix("sqlite:///"))
             file.parent.mkdir(parents=True, exist_ok=True)
-        with read_write(config), open_dict(config):
-            folder = config.hydra.sweep.dir = str(config.hydra.sweep.dir)  # of this moment
-            if "study_name" in config.hydra.sweeper and config.hydra.sweeper.study_name is None:
-                config.hydra.sweeper.study_name = Path(folder).name
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the study's folder."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 
 def register() -> None:
     """Make the schema, the sweeper and the launcher known to Hydra."""
@@ -16,6 +18,8 @@ def register() -> None:
     OmegaConf.register_resolver(
         "kdsweep.first", lambda one, other: other if one is None else one, replace=True
     )
+    started = time.strftime("%Y-%m-%d_%H-%M-%S")  # the same wherever it is asked for
+    OmegaConf.register_resolver("kdsweep.started", lambda: started, use_cache=True, replace=True)
     ConfigStore.instance().store(name="schema", node=Config, replace=True)
     Plugins.instance().register(KdsweepSweeper)
     Plugins.instance().register(FusedLauncher)

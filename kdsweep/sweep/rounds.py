@@ -138,7 +138,8 @@ class Rounds:
             if self.grid or not self.races or self.config.verdict.top == 0:
                 return False
             return self._race_the_best()
-        cells = cells_of(read_records(self.folder), self.race.keys)
+        raced = [record for record in read_records(self.folder) if record.round > DRAWN]
+        cells = cells_of(raced, self.race.keys)
         self.outcome = self.race.judge(cells, self._objective())
         if self.outcome.round < self._number:
             self._refuse_foreign_records()

@@ -12,7 +12,8 @@ from kdsweep.losses import Loss, Mixup, Outputs, total_loss
 from kdsweep.losses.curriculum import curriculum_temperature
 from kdsweep.losses.ensemble import mean_of_probabilities, one_by_one
 from kdsweep.losses.schedules import scheduled
-from kdsweep.train.population import Chunk, Member
+from kdsweep.train.chunk import Chunk
+from kdsweep.train.population import Member
 from kdsweep.train.student import TEMPERATURE
 
 
@@ -41,7 +42,7 @@ class Total:
         labels: Tensor,
         *,
         epoch: float,
-        index: Tensor,
+        index: Tensor | None,
         mixup: Mixup | None,
     ) -> Tensor:
         """The loss [n] of the chunk's members."""

@@ -34,14 +34,14 @@ class MemberKeys:
 
     def at(self, step: int, layer: int) -> Tensor:
         """``streams.bits(seeds, DROPOUT, step, layer)`` [n]."""
-        place = step % STEPS
+        row = step % STEPS
         first, table = self.tables.get(layer, (-1, self.seeds))
-        if first != step - place:
-            first = step - place
+        if first != step - row:
+            first = step - row
             steps = torch.arange(first, first + STEPS, device=self.seeds.device)
             table = streams.bits(self.seeds, streams.DROPOUT, steps[:, None], layer)
             self.tables[layer] = first, table
-        return table[place]
+        return table[row]
 
 
 class DropoutClock:

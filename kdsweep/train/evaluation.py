@@ -12,7 +12,8 @@ from kdsweep.data.device import EvaluationImages
 from kdsweep.evaluate import classification_metrics
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses.base import at_least_float32
-from kdsweep.train.population import Chunk, Population
+from kdsweep.train.chunk import Chunk
+from kdsweep.train.population import Population
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def predict(
             outputs = [
                 chunk.forward(images.unsqueeze(0), step=0, train=False)[0] for chunk in chunks
             ]
-        parts.append(torch.cat([said.logits for said in outputs]))
+        parts.append(torch.cat([one.logits for one in outputs]))
     return torch.cat(parts, dim=1)
 
 

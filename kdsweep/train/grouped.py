@@ -12,6 +12,8 @@ members together and alone.
 from __future__ import annotations
 
 import copy
+import functools
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -21,6 +23,9 @@ from torch.func import functional_call
 
 from kdsweep.models.taps import INPUT, tapped
 from kdsweep.train.dropout import MemberKeys, SeededDepth, SeededDropout
+from kdsweep.train.student import Student
+
+log = logging.getLogger(__name__)
 
 _IMAGES = 2  # of the check: batch norm needs as many, even at a resolution of one pixel
 _TOLERANCE = 1e-6  # of the largest value, in float64
@@ -137,6 +142,31 @@ def _convert(module: nn.Module) -> nn.Module:
     for name, child in list(module.named_children()):
         setattr(module, name, _convert(child))
     return module
+
+
+def try_grouping(template: Student, image: tuple[int, ...]) -> nn.Module | None:
+    """What ``group`` makes of a student, or None, which is then said, where that can't be.
+
+    Args:
+        template: with its dropout layers seeded.
+        image: the shape of one image, [C, H, W].
+    """
+    try:
+        grouped = group(template)
+        check(template, grouped, image)
+    except NotGroupableError as error:
+        say_once(
+            f"{type(template.model).__name__} can't run several members as one network, so they "
+            f"run one after another: {error}"
+        )
+        return None
+    return grouped
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Log a line, unless this process has done so."""
+    log.info(line)
 
 
 @torch.no_grad()

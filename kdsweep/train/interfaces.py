@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from kdsweep.losses import Mixup
 from kdsweep.losses.base import Outputs
-from kdsweep.train.population import Chunk, Member
+from kdsweep.train.chunk import Chunk
+
+if TYPE_CHECKING:
+    from kdsweep.train.batch import Batch
 
 
 class TeacherOutputs(Protocol):
@@ -25,23 +28,20 @@ class TeacherOutputs(Protocol):
         ...
 
 
-class Maker(Protocol):
-    """Makes training images where no stored ones are shown, and may learn as students do.
+class BatchSource(Protocol):
+    """Makes the batches that members train on; what makes images may learn beside them."""
 
-    Attributes:
-        count: images that make an epoch.
-        private: whether each member has images of its own; else those of one seed share them.
-    """
-
-    count: int
-    private: bool
-
-    def make(self, members: Sequence[Member], size: int, step: int) -> Tensor:
-        """Images [S, B, C, H, W] of step ``step``, for each of the members."""
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
         ...
 
-    def learn(self, chunk: Chunk, size: int, step: int) -> None:
-        """Hear that the members of ``chunk`` have taken this step."""
+    def batches(self, chunks: Sequence[Chunk], epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, one after the other, with a row for each chunk's members."""
+        ...
+
+    def after_step(self, chunks: Sequence[Chunk], batch_size: int, step: int) -> None:
+        """Hear that the members of all chunks have taken this step (from 0)."""
         ...
 
     def snapshot(self) -> object:
@@ -49,7 +49,7 @@ class Maker(Protocol):
         ...
 
     def restore(self, saved: object) -> None:
-        """Go back to a snapshot."""
+        """Go back to a snapshot, which is then used up."""
         ...
 
 
@@ -64,7 +64,7 @@ class Criterion(Protocol):
         labels: Tensor,
         *,
         epoch: float,
-        index: Tensor,
+        index: Tensor | None,
         mixup: Mixup | None,
     ) -> Tensor:
         """The loss [n], a mean over the batch, of outputs [n, B, ...]."""

@@ -1,4 +1,4 @@
-"""The state of N students of one architecture, stacked, and how some of them run one forward.
+"""The state of N students of one architecture, stacked.
 
 Everything that belongs to a student is here: parameters, buffers, optimiser moments,
 hyperparameters and the seed of its random streams, each with the member axis first.
@@ -6,23 +6,18 @@ hyperparameters and the seed of its random streams, each with the member axis fi
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kdsweep.config import OptimizerConfig
-from kdsweep.losses.base import Outputs, at_least_float32
-from kdsweep.train.dropout import DropoutClock, MemberKeys, seed_dropout
-from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
-from kdsweep.train.optimizer import StackedOptimizer, clip_gradients
+from kdsweep.train.chunk import Chunk
+from kdsweep.train.dropout import seed_dropout
+from kdsweep.train.grouped import try_grouping
+from kdsweep.train.optimizer import StackedOptimizer
 from kdsweep.train.student import MODEL, Student
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +91,7 @@ class Population:
             image: the shape of one image, [C, H, W], for trying the network out.
         """
         if size > 1 and len(self) > 1 and not self.tried:
-            self.grouped = _try_grouping(self.template, image)
+            self.grouped = try_grouping(self.template, image)
             self.tried = True
         if self.grouped is None:
             size = 1
@@ -142,99 +137,6 @@ class Population:
         }
 
 
-class Chunk:
-    """Some consecutive members that run as one network: one alone, or several grouped."""
-
-    def __init__(self, population: Population, part: slice, grouped: nn.Module | None) -> None:
-        self.part = part
-        self.size = part.stop - part.start
-        self.grouped = self.size > 1
-        network = grouped if self.grouped else population.template
-        assert network is not None
-        self.network = network
-        self.members = tuple(population.members[part])
-        self.clock: DropoutClock = population.clock
-        self.seeds = population.seeds[part]
-        self.keys = MemberKeys(self.seeds)
-        self.hyper = {k: v[part] for k, v in population.hyper.items()}
-        self.optimizer = population.optimizer.members(part)
-        pick = part if self.grouped else part.start
-        self.leaves = [p[pick].detach().requires_grad_() for p in population.params.values()]
-        self.state: dict[str, Tensor] = dict(zip(population.params, self.leaves, strict=True))
-        self.state.update({k: b[pick] for k, b in population.buffers.items()})
-
-    def forward(
-        self, images: Tensor, teacher: Outputs | None = None, *, step: int, train: bool
-    ) -> tuple[Outputs, Outputs | None]:
-        """Run images [n or 1, B, C, H, W] through these members.
-
-        Returns:
-            The students' outputs [n, B, ...] and the teacher's, each behind its adapters.
-        """
-        if self.network.training != train:
-            self.network.train(train)
-        self.clock.start(self.keys, step)
-        features = {} if teacher is None else teacher.features
-        logits, own, taught = functional_call(
-            self.network,
-            self.state,
-            (self._fold(images), {tap: self._fold(value) for tap, value in features.items()}),
-            tie_weights=False,  # looking for shared parameters takes time in every step
-        )
-        student = Outputs(
-            logits=at_least_float32(self._unfold(logits)),
-            features={tap: self._unfold(value) for tap, value in own.items()},
-        )
-        if teacher is None:
-            return student, None
-        return student, Outputs(
-            logits=teacher.logits, features={tap: self._unfold(v) for tap, v in taught.items()}
-        )
-
-    def _fold(self, shared: Tensor) -> Tensor:
-        if not self.grouped:
-            return shared[0]
-        return fold(shared.expand(self.size, *shared.shape[1:]))
-
-    def _unfold(self, outputs: Tensor) -> Tensor:
-        return unfold(outputs, self.size) if self.grouped else outputs.unsqueeze(0)
-
-    def update(
-        self, losses: Tensor, *, step: int, rate_factor: float, clip_norm: float | None
-    ) -> None:
-        """Optimiser step ``step`` (from 0) down the gradient of each member's own loss [n].
-
-        The losses are summed, never averaged: a member's gradient must not shrink with the
-        number of its companions, since Adam's eps and weight decay see its scale.
-        """
-        grads = list(torch.autograd.grad(losses.sum(), self.leaves, allow_unused=False))
-        if not self.grouped:
-            grads = [g.unsqueeze(0) for g in grads]
-        if clip_norm is not None:
-            grads = clip_gradients(grads, clip_norm)
-        self.optimizer.step(
-            grads, self.hyper["lr"] * rate_factor, self.hyper["weight_decay"], count=step + 1
-        )
-
-
-def _try_grouping(template: Student, image: tuple[int, ...]) -> nn.Module | None:
-    try:
-        grouped = group(template)
-        check(template, grouped, image)
-    except NotGroupableError as error:
-        _say_once(
-            f"{type(template.model).__name__} can't run several members as one network, so they "
-            f"run one after another: {error}"
-        )
-        return None
-    return grouped
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    log.info(line)
-
-
 def _build_seeded(build: Callable[[], Student], seed: int) -> Student:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -244,21 +146,3 @@ def _build_seeded(build: Callable[[], Student], seed: int) -> Student:
 def _stack(tensors: list[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
     stacked = torch.stack(tensors).to(device)
     return stacked.to(dtype) if stacked.is_floating_point() else stacked
-
-
-def distinct(seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """The different seeds [S] in order of appearance, and each member's place in them [N]."""
-    order: dict[int, int] = {}
-    index = [order.setdefault(seed, len(order)) for seed in seeds.tolist()]
-    return (
-        torch.tensor(list(order), dtype=torch.int64, device=seeds.device),
-        torch.tensor(index, dtype=torch.int64, device=seeds.device),
-    )
-
-
-def iterate_batches(n: int, batch_size: int) -> Iterator[slice]:
-    """Slices over n images; a last batch of one image is left out (batch norm needs two)."""
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        if stop - start > 1 or n == 1:
-            yield slice(start, stop)

@@ -20,6 +20,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrackingConfig,
     TrainConfig,
+    VerdictConfig,
     ViewsConfig,
 )
 from kdsweep.errors import UserError
@@ -147,6 +148,7 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
         ["validation", "published"],
     ),
     (EvaluateConfig, "evaluate.batch_size", [0], "a number above 0", [1]),
+    (EvaluateConfig, "evaluate.last_epochs", [0, -1], "a number above 0", [1, 5]),
     (TrackingConfig, "tracking.backend", ["wandb"], "one of local, server, none", ["local"]),
     (TrackingConfig, "tracking.patience", [-1.0, NAN, INF], "0 or more", [0.0, 5.0]),
     (
@@ -161,8 +163,28 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
     (PrunerConfig, "pruner.min_epochs", [0], "a number above 0", [1]),
     (PrunerConfig, "pruner.reduction_factor", [1], "2 or more", [2]),
     (PrunerConfig, "pruner.p_threshold", [0.0, 1.0], "0 to 1", [0.5]),
+    (
+        VerdictConfig,
+        "verdict.baseline_seeds",
+        ["many", 0, -1, 2.5, True, None],
+        "auto, or 1 or more",
+        ["auto", 1, 40],
+    ),
+    (
+        VerdictConfig,
+        "verdict.first_baseline_seed",
+        [0, 999_999],
+        "1000000 or more, which is where the cells' seeds end",
+        [1_000_000, 2_000_000],
+    ),
+    (VerdictConfig, "verdict.margin", [-0.1, NAN, INF], "0 or more points", [0.0, 2.0]),
+    (VerdictConfig, "verdict.futility", [-0.1, NAN, INF], "0 or more, or null", [None, 0.0, 1.5]),
+    (VerdictConfig, "verdict.top", [-1], "0 or more cells", [0, 3]),
+    (Config, "rounds", [0, -1, 101], "1 to 100", [1, 100]),
+    (Config, "round", [-1], "0 or more", [0, 4]),
     (Config, "seeds", [0, -1, 10_001], "1 to 10,000", [1, 100]),
     (Config, "seed", [-1, 2**63], "0 up to below 2**62", [0, 7]),
+    (Config, "seed", [999_996], "so small that all seeds are below 1000000", [999_995]),
     (Config, "objective", ["acuracy", 3, None], "one of accuracy, top5_accuracy", ["nll"]),
     (Config, "objective", [[], ["nll", "nll"]], "one name or several different ones", []),
 ]
@@ -196,8 +218,8 @@ UNCHECKED = {
     ("EvaluateConfig", "test"), ("EvaluateConfig", "latency"), ("TrackingConfig", "experiment"),
     ("Config", "data"), ("Config", "pair"), ("Config", "distill"), ("Config", "train"),
     ("Config", "schedule"), ("Config", "teacher"), ("Config", "evaluate"),
-    ("Config", "tracking"), ("Config", "pruner"), ("Config", "storage"), ("Config", "root"),
-    ("Config", "study"), ("Config", "trial"),
+    ("Config", "tracking"), ("Config", "pruner"), ("Config", "verdict"), ("Config", "storage"),
+    ("Config", "root"), ("Config", "study"), ("Config", "trial"),
 }  # fmt: skip
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),

@@ -11,6 +11,7 @@ from kdsweep.losses.logit_matching import logit_mae
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 from tests.train.setting import (
+    BATCH,
     GROUPED,
     IMAGES,
     ONE_BY_ONE,
@@ -36,6 +37,7 @@ def generators(config: GeneratorConfig, clip_norm: float | None = None) -> Gener
         ONE_BY_ONE,
         image_size=SIZE,
         count=IMAGES,
+        batch_size=BATCH,
         clip_norm=clip_norm,
     )
 
@@ -48,7 +50,7 @@ def trained(
 ) -> dict[str, Trained]:
     loss = "hinton" if objective == "dafl" else "logit_mae"
     setting = setting or Setting(loss=loss, clip_norm=None)
-    return setting.train(members, hardware, maker=generators(CONFIGS[objective]))
+    return setting.train(members, hardware, source=generators(CONFIGS[objective]))
 
 
 @each_objective
@@ -85,7 +87,7 @@ def test_students_of_a_seed_share_dafls_generator_and_have_an_adversary_each() -
     members = a_population(3)
     for objective, count in (("dafl", 2), ("adversarial", 3)):
         made = generators(CONFIGS[objective])
-        Setting(clip_norm=None).train(members, maker=made)
+        Setting(clip_norm=None).train(members, source=made)
         assert len(made.learners) == count
 
 
@@ -102,12 +104,12 @@ def test_an_adversary_finds_where_student_and_teacher_differ() -> None:
 
     def difference() -> float:
         images = made.make([ONE], 64, 1000)
-        said, _ = chunk.forward(images, step=0, train=True)
-        return float(logit_mae(said.logits, made.teacher(images[0])[None]).detach())
+        student, _ = chunk.forward(images, step=0, train=True)
+        return float(logit_mae(student.logits, made.teacher(images[0])[None]).detach())
 
     before = difference()
     for step in range(100):
-        made.learn(chunk, 32, step)
+        made.after_step([chunk], 32, step)
     assert difference() > 1.1 * before
 
 
@@ -115,9 +117,9 @@ def test_an_adversary_learns_in_one_step_of_several() -> None:
     made = generators(CONFIGS["adversarial"])
     (chunk,) = Setting(loss="logit_mae").population([ONE]).chunks(1, (3, SIZE, SIZE))
     start = made.learned(ONE).state_dict()["start.weight"].clone()
-    made.learn(chunk, 8, 0)
+    made.after_step([chunk], 8, 0)
     assert torch.equal(made.learned(ONE).state_dict()["start.weight"], start)
-    made.learn(chunk, 8, 1)
+    made.after_step([chunk], 8, 1)
     assert not torch.equal(made.learned(ONE).state_dict()["start.weight"], start)
 
 

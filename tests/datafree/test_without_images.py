@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -20,9 +20,11 @@ from kdsweep.data.device import DeviceDataset, load_device_dataset, views_of
 from kdsweep.errors import UserError
 from kdsweep.evaluate.cost import parameter_count
 from kdsweep.hardware.choose import Hardware
-from kdsweep.run.batch import run_jobs
-from kdsweep.run.job import Job
+from kdsweep.results.record import Record
+from kdsweep.run.batch import run_plans
+from kdsweep.run.job import Job, Outcome
 from kdsweep.run.plan import plan
+from kdsweep.run.session import Session
 from kdsweep.sweep.plugins import register
 from tests.test_methods import QUICK, SMALLER
 
@@ -62,11 +64,18 @@ def job(root: Path, method: str, *more: str) -> Job:
     return Job(config=config, folder=folder)
 
 
+def run(*jobs: Job) -> list[Outcome]:
+    """What became of jobs of one root."""
+    with Session(jobs[0].config) as session:
+        outcomes = run_plans(session, plan(jobs))
+    return [outcomes[job.folder] for job in jobs]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a teacher and a baseline have been trained, on real images."""
     root = tmp_path_factory.mktemp("free")
-    (outcome,) = run_jobs([job(root, "hinton")])
+    (outcome,) = run(job(root, "hinton"))
     assert outcome.error is None
     return root
 
@@ -76,9 +85,10 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kdsweep.run.population, "load_device_dataset", without_pixels)
 
 
-def record(job: Job) -> dict[str, Any]:
-    (outcome,) = run_jobs([job])
+def record(job: Job) -> Record:
+    (outcome,) = run(job)
     assert outcome.error is None
+    assert outcome.record is not None
     return outcome.record
 
 
@@ -86,17 +96,17 @@ def record(job: Job) -> dict[str, Any]:
 def test_no_real_image_is_read(root: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     hide(monkeypatch)
     made = record(job(root, method))
-    assert made["state"] == "complete"
+    assert made.state == "complete"
     source = "inversion" if method == "deep_inversion" else "generator"
-    assert made["config"]["distill"][source]
-    assert made["seeds"]["0"]["metrics"]["val_agreement"] >= 0
+    assert made.config["distill"][source]
+    assert made.seeds[0].metrics["val_agreement"] >= 0
 
 
 def test_other_methods_do_read_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trap works: the same pixels can not be had by a student that needs them."""
     hide(monkeypatch)
     with pytest.raises(AssertionError, match="a real training image was read"):
-        run_jobs([job(root, "dkd")])
+        run(job(root, "dkd"))
 
 
 @pytest.mark.parametrize("method", ["data_free", "data_free_adversarial"])
@@ -106,7 +116,7 @@ def test_the_generator_is_saved_and_counted(root: Path, method: str) -> None:
     from kdsweep.datafree.generator import Generator
 
     own = job(root, method)
-    metrics = record(own)["seeds"]["0"]["metrics"]
+    metrics = record(own).seeds[0].metrics
     network = Generator(latent=16, size=own.config.data.image_size)
     network.load_state_dict(load_file(own.folder / "generator-seed0.safetensors"))
     assert metrics["generator_parameters"] == parameter_count(network)
@@ -116,15 +126,15 @@ def test_the_discriminator_and_its_adapter_are_saved_and_counted(root: Path) -> 
     from safetensors.torch import load_file
 
     own = job(root, "adversarial", "distill.losses.adversarial.sees=features")
-    metrics = record(own)["seeds"]["0"]["metrics"]
+    metrics = record(own).seeds[0].metrics
     saved = load_file(own.folder / "discriminator-seed0.safetensors")
     assert metrics["discriminator_parameters"] == sum(value.numel() for value in saved.values())
     student = load_file(own.folder / "student-seed0.safetensors")
     adapters = [value.numel() for name, value in student.items() if name.startswith("adapters.")]
     assert metrics["adapter_parameters"] == sum(adapters) > 0
-    logits = record(job(root, "adversarial"))["seeds"]["0"]
-    assert "adapter_parameters" not in logits["metrics"]
-    assert logits["history"] != record(own)["seeds"]["0"]["history"]
+    logits = record(job(root, "adversarial")).seeds[0]
+    assert "adapter_parameters" not in logits.metrics
+    assert logits.history != record(own).seeds[0].history
 
 
 def test_what_learns_beside_a_student_travels_between_processes(root: Path) -> None:
@@ -132,7 +142,7 @@ def test_what_learns_beside_a_student_travels_between_processes(root: Path) -> N
     alone, shared = job(root, "data_free"), job(root, "data_free", *two)
     first, both = record(alone), record(shared)
     assert (shared.folder / "generator-seed1.safetensors").is_file()
-    own, other = (r["seeds"]["0"]["history"][0]["val_nll"] for r in (first, both))
+    own, other = (r.seeds[0].history[0]["val_nll"] for r in (first, both))
     assert own == pytest.approx(other, abs=1e-4)
 
 
@@ -147,4 +157,4 @@ def test_a_loss_without_a_teacher_still_learns_the_teachers_labels(root: Path) -
     no_teacher = ("~distill.losses.hinton", "+distill.losses.label_smoothing.weight=1")
     (only,) = plan([job(root, "data_free", *no_teacher)])
     assert only.needs_teacher
-    assert record(only.jobs[0])["state"] == "complete"
+    assert record(only.jobs[0]).state == "complete"

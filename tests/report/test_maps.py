@@ -51,10 +51,10 @@ def test_blue_is_better_in_both_directions(maximize: bool, name: str) -> None:
 def test_forest_has_a_line_for_each_interval_and_the_band() -> None:
     from matplotlib.colors import to_rgba
 
-    figure = forest_plot(judged())
+    figure = forest_plot(replace(judged(), equivalence=0.25))
     axes = figure.axes[0]
     band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
-    assert (band.x0, band.x1) == pytest.approx((-0.1, 0.1))
+    assert (band.x0, band.x1) == pytest.approx((-0.25, 0.25))
     spans = []
     for container in axes.containers:
         (bar,) = container[2]

@@ -66,7 +66,8 @@ def test_rows_keep_the_order_of_the_sweep() -> None:
 def test_notes_say_what_applies() -> None:
     def told(sweep_notes: list[str]) -> list[bool]:
         text = " ".join(sweep_notes)
-        return [word in text for word in ("fresh seeds", "on test", "One teacher", "estimates")]
+        signs = ("fresh seeds", "on test", "One teacher", "need not equal")
+        return [sign in text for sign in signs]
 
     sweep = temperatures()
     assert told(notes(sweep)) == [True, False, True, False]

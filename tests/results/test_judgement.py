@@ -1,90 +1,196 @@
+"""From records to verdicts: what is compared with what, and where there is no verdict at all."""
+
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kdsweep.results.judgement import ADAPTIVE, PRUNED, judge_sweep, paired_scores
+from kdsweep.results.cells import CellRecords, cells_of
+from kdsweep.results.data import Sweep
+from kdsweep.results.judgement import ADAPTIVE, ONE_SEED, STOPPED, judge_sweep
+from kdsweep.results.race import Race, grid_axes
+from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise
-from kdsweep.verdict import blocked_map
+from kdsweep.verdict import RaceDesign
+from tests.results.made import FIRST, record
+
+BASE = (70.0, 71.0, 69.5, 70.2, 70.9)
+BETTER = tuple(score + 3 + 0.1 * (-1) ** seed for seed, score in enumerate(BASE))
+WORSE = tuple(score - 3 - 0.1 * (-1) ** seed for seed, score in enumerate(BASE))
 
 
-def record(trial: int, scores: dict[int, float], baselines: dict[int, float]) -> dict[str, Any]:
-    seeds = {
-        str(seed): {
-            "metrics": {"val_accuracy": score} if not math.isnan(score) else {},
-            "history": [],
-            "baseline": {
-                "key": f"b{seed}-{baselines[seed]}", "name": "s", "seed": seed,
-                "metrics": {"val_accuracy": baselines[seed]},
-                "costs": {"parameters": 1.0, "size_mib": 1.0},
-            },
-        }
-        for seed, score in scores.items()
-    }  # fmt: skip
-    return {
-        "trial": trial, "overrides": [f"distill.temperature={trial}"], "state": "complete",
-        "reason": None, "objectives": ["val_accuracy"], "split": "validation", "seconds": 1.0,
-        "config": {"data": {"name": "digits"}, "objective": "accuracy"}, "teacher": None,
-        "seeds": seeds, "costs": {"parameters": 1.0, "size_mib": 1.0},
-    }  # fmt: skip
+def judged(records: Sequence[Record], folder: Path, *, adaptive: bool = False) -> Sweep:
+    cells = cells_of(records)
+    sweep, _ = judge_sweep(summarise("s", cells), cells, folder, adaptive=adaptive)
+    return sweep
 
 
-BASE = {0: 70.0, 1: 71.0, 2: 69.5, 3: 70.2, 4: 70.9}
-BETTER = {seed: score + 3 + 0.1 * (-1) ** seed for seed, score in BASE.items()}
-WORSE = {seed: score - 3 - 0.1 * (-1) ** seed for seed, score in BASE.items()}
+def words(sweep: Sweep) -> list[str | None]:
+    return [None if cell.verdict is None else cell.verdict.word for cell in sweep.cells]
 
 
-def test_scores_and_baseline_are_paired_by_seed() -> None:
+def test_every_cell_gets_the_verdict_of_the_race(tmp_path: Path) -> None:
     records = [record(1, BETTER, BASE), record(2, WORSE, BASE)]
-    scores, baseline = paired_scores(records, "val_accuracy")
-    assert baseline.tolist() == list(BASE.values())
-    assert scores.tolist() == [list(BETTER.values()), list(WORSE.values())]
+    sweep = judged(records, tmp_path)
+    assert words(sweep) == ["better", "worse"]
+    race = Race.of(cells_of(records), margin=0.5)
+    assert race is not None
+    outcome = race.judge(cells_of(records), "val_accuracy")
+    for shown, cell in zip(sweep.cells, outcome.cells, strict=True):
+        assert shown.verdict is not None
+        assert (shown.verdict.low, shown.verdict.high) == (cell.low, cell.high)
+        assert shown.verdict.difference == cell.difference
+    assert any("1 better" in line and "1 worse" in line for line in sweep.verdict_lines)
 
 
-def test_cells_with_baselines_of_their_own_are_differences() -> None:
-    other = {seed: score - 1 for seed, score in BASE.items()}
-    scores, baseline = paired_scores(
-        [record(1, BETTER, BASE), record(2, WORSE, other)], "val_accuracy"
-    )
-    assert baseline.tolist() == [0.0] * 5
-    assert scores[1] == pytest.approx([WORSE[s] - other[s] for s in BASE])
+def test_the_margin_is_the_configurations_and_the_reports_band(tmp_path: Path) -> None:
+    made = record(1, BETTER, BASE)
+    config = {**made.config, "verdict": {**made.config["verdict"], "margin": 5.0}}
+    wide = [dataclasses.replace(each, config=config) for each in (made, record(2, WORSE, BASE))]
+    assert judged(wide, tmp_path).equivalence == 5.0
+    assert judged([made, record(2, WORSE, BASE)], tmp_path).equivalence == 0.5
 
 
-def test_a_failed_seed_is_nan() -> None:
-    scores, _ = paired_scores([record(1, {**BETTER, 3: float("nan")}, BASE)], "val_accuracy")
-    assert np.isnan(scores[0]).tolist() == [False, False, False, True, False]
+def test_cells_with_a_baseline_of_their_own_are_compared_with_it(tmp_path: Path) -> None:
+    lower = tuple(score - 6 for score in BASE)
+    records = [
+        record(1, BETTER, BASE, key="first"),
+        record(2, [score - 6 for score in BETTER], lower, key="other"),
+    ]
+    sweep = judged(records, tmp_path)
+    assert words(sweep) == ["better", "better"]
+    one, other = (cell.verdict for cell in sweep.cells)
+    assert one is not None
+    assert other is not None
+    assert other.difference == pytest.approx(one.difference)
+    assert one.difference == pytest.approx(np.mean(BETTER) - np.mean(BASE))
 
 
-def test_every_cell_gets_the_verdict_of_the_map() -> None:
-    records = [record(1, BETTER, BASE), record(2, WORSE, BASE)]
-    sweep = judge_sweep(summarise("s", records), records, adaptive=False)
-    words = [cell.verdict.word for cell in sweep.cells if cell.verdict is not None]
-    assert words == ["better", "worse"]
-    outcome = blocked_map(*paired_scores(records, "val_accuracy"))
+def test_a_failed_seed_is_nan_and_no_zero() -> None:
+    (cell,) = cells_of([record(1, {**dict(enumerate(BETTER)), 3: math.nan}, BASE)])
+    assert np.isnan(cell.scores("val_accuracy")).tolist() == [False, False, False, True, False]
+
+
+def test_a_baseline_seed_that_failed_is_left_out(tmp_path: Path) -> None:
+    broken = (*BASE, math.nan)
+    cells = cells_of([record(1, BETTER, broken)])
+    assert FIRST + 5 in cells[0].baselines
+    sweep = judged([record(1, BETTER, broken)], tmp_path)
     assert sweep.cells[0].verdict is not None
-    assert sweep.cells[0].verdict.low == outcome.cells[0].low
-    assert sweep.verdict_lines[-1].startswith("Verdict: 2 cells: 1 positive, 1 negative")
+    expected = np.mean(BETTER) - np.mean(BASE)
+    assert sweep.cells[0].verdict.difference == pytest.approx(expected)
 
 
-def test_adaptive_cells_get_no_map_verdict() -> None:
-    records = [record(1, BETTER, BASE)]
-    sweep = judge_sweep(summarise("s", records), records, adaptive=True)
+def test_a_studys_own_race_is_judged_as_it_was_planned(tmp_path: Path) -> None:
+    """Round by round, with its levels: not as if all seeds had been meant from the start."""
+    first = [record(1, BETTER[:2], BASE), record(2, BASE[:2], BASE)]
+    second = record(3, {2: 69.7, 3: 70.1}, BASE, point={"distill.temperature": 2}, round_=2)
+    design = RaceDesign.create(cells=2, seeds=2, rounds=3, axes=(2,), baseline=5)
+    race = Race(
+        design=design,
+        points=({"distill.temperature": "1"}, {"distill.temperature": "2"}),
+    )
+    race.write(tmp_path)
+    cells = cells_of([*first, second])
+    sweep = judged([*first, second], tmp_path)
+    outcome = race.judge(cells, "val_accuracy")
+    assert outcome.design.rounds == 3
+    for shown, cell in zip(sweep.cells, outcome.cells, strict=True):
+        assert shown.verdict is not None
+        assert (shown.verdict.low, shown.verdict.high) == (cell.low, cell.high)
+    alone = Race.of(cells, margin=0.5)
+    assert alone is not None
+    assert alone.judge(cells, "val_accuracy").cells[0].low != outcome.cells[0].low
+
+
+def test_verdicts_follow_their_cells_in_whatever_order_those_were_trained(tmp_path: Path) -> None:
+    race = Race(
+        design=RaceDesign.create(cells=2, seeds=5, axes=(2,), baseline=5),
+        points=({"distill.temperature": "1"}, {"distill.temperature": "2"}),
+    )
+    race.write(tmp_path)
+    point = {"distill.temperature": 1}
+    records = [record(0, WORSE, BASE, point={"distill.temperature": 2})]
+    records.append(record(1, BETTER, BASE, point=point))
+    sweep = judged(records, tmp_path)
+    assert [cell.label for cell in sweep.cells] == ["temperature=2", "temperature=1"]
+    assert words(sweep) == ["worse", "better"]
+
+
+def test_adaptive_cells_get_no_map_verdict(tmp_path: Path) -> None:
+    sweep = judged([record(1, BETTER, BASE)], tmp_path, adaptive=True)
     assert sweep.verdict_lines == (ADAPTIVE,)
-    assert sweep.cells[0].verdict is None
+    assert words(sweep) == [None]
 
 
-def test_survivors_of_a_pruner_get_no_map_verdict() -> None:
-    records = [record(1, BETTER, BASE), {**record(2, WORSE, BASE), "state": "pruned"}]
-    sweep = judge_sweep(summarise("s", records), records, adaptive=False)
-    assert sweep.verdict_lines == (PRUNED,)
-    assert all(cell.verdict is None for cell in sweep.cells)
+def test_the_best_of_a_sampler_are_judged_by_their_race_alone(tmp_path: Path) -> None:
+    point = {"distill.temperature": "7"}
+    Race(design=RaceDesign.create(cells=1, seeds=5, axes=(1,)), points=(point,)).write(tmp_path)
+    drawn = [record(0, WORSE, BASE, point=point, round_=0), record(1, BASE, BASE, round_=0)]
+    assert words(judged(drawn, tmp_path, adaptive=True)) == [None, None]
+    raced = record(2, dict(enumerate(BETTER, start=5)), BASE, point=point)
+    sweep = judged([*drawn, raced], tmp_path, adaptive=True)
+    named = dict(zip([cell.label for cell in sweep.cells], words(sweep), strict=True))
+    assert named == {"temperature=7": "better", "temperature=1": None}
 
 
-def test_one_seed_is_told_to_be_too_few() -> None:
-    records = [record(1, {0: 80.0}, {0: 70.0})]
-    sweep = judge_sweep(summarise("s", records), records, adaptive=False)
-    assert sweep.cells[0].verdict is None
-    assert "open" in sweep.verdict_lines[-1]
+def test_random_draws_that_do_not_race_are_a_plain_map(tmp_path: Path) -> None:
+    """Of ``search=random verdict.top=0``: nobody chose them by their scores."""
+    records = [record(1, BETTER, BASE, round_=0), record(2, WORSE, BASE, round_=0)]
+    assert words(judged(records, tmp_path)) == ["better", "worse"]
+
+
+def test_a_cell_whose_teacher_failed_leaves_the_others_their_verdicts(tmp_path: Path) -> None:
+    broken = record(3, [math.nan] * 5, ())
+    records = [record(1, BETTER, BASE), broken, record(2, WORSE, BASE)]
+    assert words(judged(records, tmp_path)) == ["better", None, "worse"]
+
+
+def test_survivors_of_a_pruner_get_no_map_verdict(tmp_path: Path) -> None:
+    records = [record(1, BETTER, BASE), record(2, WORSE, BASE, state="pruned")]
+    sweep = judged(records, tmp_path)
+    assert sweep.verdict_lines == (STOPPED,)
+    assert words(sweep) == [None, None]
+
+
+def test_one_seed_is_told_to_be_too_few(tmp_path: Path) -> None:
+    sweep = judged([record(1, [80.0], [70.0])], tmp_path)
+    assert sweep.verdict_lines == (ONE_SEED,)
+    assert words(sweep) == [None]
+
+
+@pytest.mark.parametrize("objective", ["val_nll", "val_top5_accuracy", "size_mib"])
+def test_what_is_no_accuracy_has_no_verdict(tmp_path: Path, objective: str) -> None:
+    records = [record(1, BETTER, BASE, objectives=(objective,))]
+    sweep = judged(records, tmp_path)
+    assert (words(sweep), sweep.verdict_lines) == ([None], ())
+
+
+def test_a_sweep_without_a_baseline_has_no_verdict(tmp_path: Path) -> None:
+    sweep = judged([record(1, BETTER, ())], tmp_path)
+    assert (words(sweep), sweep.verdict_lines) == ([None], ())
+
+
+def points(*given: tuple[int, int]) -> list[dict[str, str]]:
+    return [{"t": str(t), "a": str(a), "fixed": "x"} for t, a in given]
+
+
+def test_a_complete_grid_has_axes_and_others_have_none() -> None:
+    grid = points((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3))
+    assert grid_axes(grid) == (2, 3)
+    assert grid_axes(grid[:-1]) is None
+    assert grid_axes([grid[1], grid[0], *grid[2:]]) is None
+    assert grid_axes(grid[:3]) == (3,)
+    assert grid_axes(grid[:1]) is None
+
+
+def test_a_round_that_was_trained_twice_counts_once() -> None:
+    records = [record(1, [70.0], BASE), record(5, [71.0], BASE, point={"distill.temperature": 1})]
+    (cell,) = cells_of(records)
+    assert isinstance(cell, CellRecords)
+    assert cell.scores("val_accuracy").tolist() == [71.0]

@@ -1,20 +1,39 @@
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
 from kdsweep.config import Config, TrackingConfig
 from kdsweep.report import series
-from kdsweep.results.data import notes
+from kdsweep.results.cells import cells_of
+from kdsweep.results.data import Sweep, notes
+from kdsweep.results.data import summarise as mean_of
+from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
+from kdsweep.run.session import Session
 from kdsweep.sweep.reporting import next_commands
-from tests.results.test_judgement import BASE, record
+from tests.results.made import network, record
+
+BASE = (70.0,)
+
+
+def summary(records: Sequence[Record]) -> Sweep:
+    return summarise("s", cells_of(records))
 
 
 def test_two_numeric_axes_make_a_map() -> None:
-    records = []
-    for trial, (temperature, alpha) in enumerate([(1, 0.1), (1, 0.9), (2, 0.1), (2, 0.9)]):
-        made = record(trial, {0: 70.0 + trial}, BASE)
-        made["overrides"] = [f"distill.temperature={temperature}", f"distill.alpha={alpha}"]
-        records.append(made)
-    sweep = summarise("s", records)
+    records = [
+        record(
+            trial,
+            [70.0 + trial],
+            BASE,
+            point={"distill.temperature": temperature, "distill.alpha": alpha},
+        )
+        for trial, (temperature, alpha) in enumerate([(1, 0.1), (1, 0.9), (2, 0.1), (2, 0.9)])
+    ]
+    sweep = summary(records)
     assert [cell.label for cell in sweep.cells][1] == "temperature=1 alpha=0.9"
     grid = series.grid(sweep)
     assert grid is not None
@@ -27,12 +46,44 @@ def test_two_numeric_axes_make_a_map() -> None:
 
 
 def test_an_axis_of_names_makes_none() -> None:
-    records = []
-    for trial, (loss, alpha) in enumerate([("dkd", 0.1), ("dkd", 0.9), ("dist", 0.1)]):
-        made = record(trial, {0: 70.0 + trial}, BASE)
-        made["overrides"] = [f"distill={loss}", f"distill.alpha={alpha}"]
-        records.append(made)
-    assert series.grid(summarise("s", records)) is None
+    records = [
+        record(trial, [70.0 + trial], BASE, point={"distill": loss, "distill.alpha": alpha})
+        for trial, (loss, alpha) in enumerate([("dkd", 0.1), ("dkd", 0.9), ("dist", 0.1)])
+    ]
+    assert series.grid(summary(records)) is None
+
+
+def test_a_cell_is_all_of_its_rounds() -> None:
+    point = {"distill.temperature": 4}
+    records = [
+        record(0, {0: 70.0, 1: 72.0}, (69.0, 70.0), point=point),
+        record(1, {0: 60.0, 1: 61.0}, (69.0, 70.0), point={"distill.temperature": 2}),
+        record(2, {2: 74.0, 3: math.nan}, (69.0, 70.0, 71.0), point=point, round_=2),
+    ]
+    sweep = summary(records)
+    first, other = sweep.cells
+    assert mean_of(first.accuracy_by_seed).mean == 72.0
+    assert sorted(first.accuracy_by_seed) == [0, 1, 2, 3]
+    assert math.isnan(first.accuracy_by_seed[3])
+    assert set(first.curve) == {0, 1, 2, 3}
+    assert first.seconds == 2.0
+    assert (first.state, first.reason) == ("failed", "seed 3: the loss is nan in epoch 1")
+    assert (other.state, other.reason) == ("complete", None)
+    assert sweep.baseline is not None
+    assert list(sweep.baseline.accuracy_by_seed.values()) == [69.0, 70.0, 71.0]
+
+
+def test_different_baselines_are_none() -> None:
+    points = [{"train.epochs": 1}, {"train.epochs": 2}]
+    one, other = (
+        record(i, [70.0], BASE, point=point, key=str(i)) for i, point in enumerate(points)
+    )
+    assert summary([one]).baseline is not None
+    assert summary([one, other]).baseline is None
+
+
+def test_a_baseline_of_which_every_seed_failed_is_none() -> None:
+    assert summary([record(0, [math.nan], (math.nan, math.nan))]).baseline is None
 
 
 def test_every_objective_has_a_unit() -> None:
@@ -44,30 +95,40 @@ def test_every_objective_has_a_unit() -> None:
 
 
 def test_different_teachers_are_told_and_none_is_shown_as_everyones() -> None:
-    records = [record(trial, {0: 70.0}, BASE) for trial in range(3)]
-    for made, (key, accuracy) in zip(
-        records, [("a", 80.0), ("b", 85.0), ("a", 80.0)], strict=True
-    ):
-        made["teacher"] = {
-            "key": key, "name": f"net-{key}", "seed": 0, "metrics": {"val_accuracy": accuracy},
-            "costs": {"parameters": 1.0, "size_mib": 1.0},
-        }  # fmt: skip
-    sweep = summarise("s", records)
+    teachers = {
+        key: network(0, accuracy, key=key, name=f"net-{key}")
+        for key, accuracy in {"a": 80.0, "b": 85.0}.items()
+    }
+    records = [
+        record(trial, [70.0], BASE, teacher=teachers[key]) for trial, key in enumerate("aba")
+    ]
+    sweep = summary(records)
     assert sweep.teacher is None
     assert [model.label for model in sweep.teachers] == ["net-a", "net-b"]
     assert any("2 teachers taught different cells (net-a 80.00" in line for line in notes(sweep))
-    same = summarise("s", [records[0], records[2]])
+    same = summary([records[0], records[2]])
     assert same.teacher is not None
     assert any("One teacher was used" in line for line in notes(same))
 
 
-def test_commands_name_what_is_not_the_default() -> None:
-    plain = TrackingConfig(backend="none")
-    usual = next_commands("s", Config(tracking=plain), [])
-    assert usual["Export the study"] == "python -m kdsweep.export study=s"
-    config = Config(
-        tracking=plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
-    )
-    for command in next_commands("s", config, []).values():
-        assert "study=s 'root=my runs'" in command
-        assert "storage=postgresql+psycopg2://me:***@host/db" in command
+def test_a_network_that_is_swept_has_costs_of_its_own() -> None:
+    costs = {"parameters": 1e6, "size_mib": 4.0, "latency_ms_p50": 7.0}
+    wide = record(0, [70.0], BASE, point={"pair.student.width": 2}, costs=costs)
+    narrow = record(1, [70.0], BASE, point={"pair.student.width": 1})
+    cell, other = summary([wide, narrow]).cells
+    assert (cell.parameters, cell.size_mib, cell.latency_ms) == (1_000_000, 4.0, 7.0)
+    assert (other.parameters, other.latency_ms) == (1, None)
+    assert summary([record(0, [70.0], BASE), narrow]).cells[0].parameters is None
+
+
+def test_commands_name_what_is_not_the_default(tmp_path: Path) -> None:
+    plain = Config(tracking=TrackingConfig(backend="none"))
+    with Session(plain) as session:
+        usual = next_commands(session, "s", plain, [])
+        assert usual["Export the study"] == "python -m kdsweep.export study=s"
+        config = dataclasses.replace(
+            plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
+        )
+        for command in next_commands(session, "s", config, []).values():
+            assert "study=s 'root=my runs'" in command
+            assert "storage=postgresql+psycopg2://me:***@host/db" in command

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,12 @@ from kdsweep.config import (
     ScheduleConfig,
     TeacherConfig,
     TrainConfig,
+    VerdictConfig,
 )
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.run.grouping import group_jobs, group_key, is_number, numbers, why_apart
 from kdsweep.run.job import Job, Outcome
+from tests.results.made import record
 
 
 def config(losses: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Config:
@@ -44,6 +47,9 @@ GIVEN = TeacherConfig(checkpoint="teacher.safetensors")
         {"distill": DistillConfig(losses={"hinton": {"weight": 3}})},
         {"seed": 5},
         {"seeds": 3},
+        {"rounds": 2},
+        {"round": 3},
+        {"verdict": VerdictConfig(baseline_seeds=7, margin=1.0)},
         {"study": "other"},
         {"trial": 4},
     ],
@@ -162,9 +168,33 @@ def test_a_jobs_seeds_and_members(tmp_path: Path) -> None:
     assert Job(config=config({}), folder=tmp_path).is_baseline
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"seeds": 3}, range(1_000_000, 1_000_003)),
+        ({"seeds": 3, "seed": 90}, range(1_000_000, 1_000_003)),
+        ({"verdict": VerdictConfig(baseline_seeds=5)}, range(1_000_000, 1_000_005)),
+        (
+            {"seeds": 2, "verdict": VerdictConfig(first_baseline_seed=1_000_009)},
+            range(1_000_009, 1_000_011),
+        ),
+        ({"losses": {}, "seeds": 3}, range(0)),  # is the baseline itself
+        ({"losses": {}, "seeds": 3, "trial": 0}, range(1_000_000, 1_000_003)),  # of a sweep
+    ],
+)
+def test_a_baselines_seeds_are_its_own(
+    tmp_path: Path, given: dict[str, Any], expected: range
+) -> None:
+    job = Job(config=config(**given), folder=tmp_path)
+    assert job.baseline_seeds == expected
+    assert not set(job.seeds) & set(job.baseline_seeds)
+
+
 def test_what_an_outcome_gives() -> None:
-    assert Outcome(record={"values": [91.5]}).value == 91.5
-    assert Outcome(record={"values": [91.5, 0.3]}).value == [91.5, 0.3]
+    assert Outcome(record=record(0, [91.5])).value == 91.5
+    assert Outcome(record=record(0, [91.5], values=(91.5, 0.3))).value == [91.5, 0.3]
+    with pytest.raises(TrainingError, match="diverged"):
+        _ = Outcome(record=record(0, [math.nan]), error=TrainingError("diverged")).value
     with pytest.raises(TrainingError, match="lost"):
         _ = Outcome(error=TrainingError("lost")).value
 

@@ -14,9 +14,10 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.models import create_model
-from kdsweep.run.batch import run_jobs
-from kdsweep.run.job import Job
+from kdsweep.run.batch import run_plans
+from kdsweep.run.job import Job, Outcome
 from kdsweep.run.plan import plan, refuse_idle_axes
+from kdsweep.run.session import Session
 from kdsweep.sweep.plugins import register
 from tests.test_methods import QUICK
 
@@ -34,6 +35,13 @@ def job(root: Path, *overrides: str) -> Job:
     return Job(
         config=typed(compose("config", [*QUICK, f"root={root}", *overrides])), folder=folder
     )
+
+
+def run(*jobs: Job) -> list[Outcome]:
+    """What became of jobs of one root."""
+    with Session(jobs[0].config) as session:
+        outcomes = run_plans(session, plan(jobs))
+    return [outcomes[job.folder] for job in jobs]
 
 
 def test_a_temperature_may_be_idle_for_some_of_the_losses(tmp_path: Path) -> None:
@@ -98,10 +106,11 @@ def test_a_baseline_that_diverges_fails_its_own_jobs_alone(tmp_path: Path) -> No
         job(tmp_path, "teacher.lr=1e-3", f"train.optimizer.lr={lr}") for lr in ("1e25", "1e-3")
     ]
     assert len(plan(jobs)) == 1
-    broken, sound = run_jobs(jobs)
+    broken, sound = run(*jobs)
     assert isinstance(broken.error, TrainingError)
     assert "the baseline could not be trained" in str(broken.error)
     assert sound.error is None
-    assert sound.record["state"] == "complete"
-    again = run_jobs(jobs[1:])
+    assert sound.record is not None
+    assert sound.record.state == "complete"
+    again = run(*jobs[1:])
     assert again[0].error is None

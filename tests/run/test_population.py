@@ -12,7 +12,7 @@ from torch import Tensor
 from kdsweep.config import Config, DistillConfig, TeacherConfig, TrainConfig
 from kdsweep.errors import UserError
 from kdsweep.losses import Outputs, create_losses, hyperparameters
-from kdsweep.run.population import Group, losses_of
+from kdsweep.run.networks import PopulationSpec, losses_of
 from kdsweep.train.criterion import Total
 from kdsweep.train.dropout import seed_dropout
 from kdsweep.train.grouped import check, group
@@ -79,18 +79,6 @@ def test_a_schedule_starts_at_the_value_and_stops_at_its_end(
     assert not torch.allclose(loss_at(5.0, schedule), loss_at(5.0, {}))
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "end"),
-    [("alpha", "alpha", 0.2), ("temperature", "temperature", 2.0), ("hinton", "weight", 3.0)],
-)
-def test_a_schedule_moves_within_an_epoch(name: str, number: str, end: float) -> None:
-    schedule = {name: {"name": "linear", "end": end}}
-    start = {"alpha": 0.7, "temperature": 4.0, "weight": 1.0}[number]
-    for epoch in (2.5, 7.25):
-        there = start + (end - start) * epoch / EPOCHS
-        torch.testing.assert_close(loss_at(epoch, schedule), loss_at(0.0, {}, **{number: there}))
-
-
 def test_distillation_can_stop_after_an_epoch() -> None:
     schedule = {"alpha": {"name": "stop", "stop_epoch": 4}}
     torch.testing.assert_close(loss_at(3.9, schedule), loss_at(3.9, {}))
@@ -127,7 +115,7 @@ def test_a_temperature_that_no_loss_uses_is_not_moved() -> None:
         DistillConfig(losses={"logit_mse": {}}, schedules={"temperature": {"name": "step"}}),
     ):
         with pytest.raises(UserError, match="a loss that uses distill"):
-            losses_of(Group(config=Config(distill=moved)), Net(), teacher_network())
+            losses_of(PopulationSpec(config=Config(distill=moved)), Net(), teacher_network())
     with pytest.raises(UserError, match="learned_temperature=True: allowed is false"):
         DistillConfig(
             losses={"hinton": {}},

@@ -30,7 +30,8 @@ from kdsweep.config import (
 )
 from kdsweep.errors import TrainingError, UserError, WorkerLost
 from kdsweep.models import create_model
-from kdsweep.run.population import Group, train_group
+from kdsweep.run.networks import PopulationSpec
+from kdsweep.run.population import train_population
 from kdsweep.run.workers import Workers, portable, split
 from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import WEIGHTS, Found
@@ -41,7 +42,7 @@ SIZE = 16
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
+def spec(tmp_path_factory: pytest.TempPathFactory) -> PopulationSpec:
     """Small digits, an eighth of system 1's student, and a teacher with random parameters."""
     root = tmp_path_factory.mktemp("root")
     views = ViewsConfig(padding=1, flip=True)
@@ -68,7 +69,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     save_file(model.state_dict(), root / WEIGHTS)
     meta = NetworkMeta(name="cifar_student", seed=1, classes=10, split="validation")
     teacher = Found(kind="teacher", key="t", folder=root, meta=meta, found=True)
-    return Group(config=config, teacher=teacher)
+    return PopulationSpec(config=config, teacher=teacher)
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +91,23 @@ def members(count: int) -> list[Member]:
     ]
 
 
-def with_train(group: Group, **changes: object) -> Group:
-    train = dataclasses.replace(group.config.train, **changes)
-    return dataclasses.replace(group, config=dataclasses.replace(group.config, train=train))
+def with_train(spec: PopulationSpec, **changes: object) -> PopulationSpec:
+    train = dataclasses.replace(spec.config.train, **changes)
+    return dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
 
 
-def test_one_process_two_processes_and_one_network_agree(group: Group, pool: Workers) -> None:
+def test_one_process_two_processes_and_one_network_agree(
+    spec: PopulationSpec, pool: Workers
+) -> None:
     quiet = Quiet()
-    apart = pool.train(group, members(5), quiet, processes=2)
+    apart = pool.train(spec, members(5), quiet, processes=2)
     assert set(apart) == {f"m{i}" for i in range(5)}
     assert quiet.steps[-1][0] == quiet.steps[-1][1]
     assert heard(quiet) == [(epoch, f"m{i}") for epoch in range(2) for i in range(5)]
-    grouped = train_group(with_train(group, fuse="grouped"), members(5), Quiet())
+    grouped = train_population(with_train(spec, fuse="grouped"), members(5), Quiet())
     for i in (0, 3, 4):
         (member,) = members(5)[i : i + 1]
-        solo = train_group(group, [member], Quiet())[member.name]
+        solo = train_population(spec, [member], Quiet())[member.name]
         assert_same(solo, apart[member.name])
         assert_same(solo, grouped[member.name])
 
@@ -114,9 +117,9 @@ def heard(observer: Quiet) -> list[tuple[int, str]]:
     return sorted((epoch, name) for epoch, names in observer.epochs for name in names)
 
 
-def test_the_parent_decides_who_leaves(group: Group, pool: Workers) -> None:
+def test_the_parent_decides_who_leaves(spec: PopulationSpec, pool: Workers) -> None:
     leaving = Quiet({"m1": "pruned", "m2": "pruned"})
-    results = pool.train(group, members(4), leaving, processes=2)
+    results = pool.train(spec, members(4), leaving, processes=2)
     assert {name: trained.status for name, trained in results.items()} == {
         "m0": "finished", "m1": "dropped", "m2": "dropped", "m3": "finished",
     }  # fmt: skip
@@ -124,57 +127,57 @@ def test_the_parent_decides_who_leaves(group: Group, pool: Workers) -> None:
     assert len(results["m2"].history) == 1
 
 
-def test_no_more_processes_are_started_than_there_are_members(group: Group) -> None:
+def test_no_more_processes_are_started_than_there_are_members(spec: PopulationSpec) -> None:
     made = Workers()
     try:
-        made.train(group, members(2), Quiet(), processes=64)
+        made.train(spec, members(2), Quiet(), processes=64)
         assert len(made.running) == 2
     finally:
         made.stop()
     assert made.running == []
 
 
-def test_every_loss_takes_float64(group: Group) -> None:
+def test_every_loss_takes_float64(spec: PopulationSpec) -> None:
     crd = DistillConfig(losses={"crd": {"dimensions": 4, "negatives": 5}})
-    config = dataclasses.replace(group.config, distill=crd)
-    results = train_group(dataclasses.replace(group, config=config), members(1), Quiet())
+    config = dataclasses.replace(spec.config, distill=crd)
+    results = train_population(dataclasses.replace(spec, config=config), members(1), Quiet())
     assert results["m0"].status == "finished"
 
 
 def test_a_teacher_that_was_trained_anew_has_a_bank_of_its_own(
-    group: Group, tmp_path: Path
+    spec: PopulationSpec, tmp_path: Path
 ) -> None:
     def banks() -> set[str]:
-        return {path.name for path in (Path(group.config.root) / "store" / "bank").iterdir()}
+        return {path.name for path in (Path(spec.config.root) / "store" / "bank").iterdir()}
 
-    train_group(with_train(group, epochs=1), members(1), Quiet())
+    train_population(with_train(spec, epochs=1), members(1), Quiet())
     before = banks()
     torch.manual_seed(2)
-    model = create_model(group.config.pair.teacher, classes=10, image_size=SIZE)
+    model = create_model(spec.config.pair.teacher, classes=10, image_size=SIZE)
     save_file(model.state_dict(), tmp_path / WEIGHTS)
-    assert group.teacher is not None
-    anew = dataclasses.replace(group.teacher, folder=tmp_path)  # found by the same key
-    train_group(
-        with_train(dataclasses.replace(group, teacher=anew), epochs=1), members(1), Quiet()
+    assert spec.teacher is not None
+    anew = dataclasses.replace(spec.teacher, folder=tmp_path)  # found by the same key
+    train_population(
+        with_train(dataclasses.replace(spec, teacher=anew), epochs=1), members(1), Quiet()
     )
     assert len(banks()) == len(before) + 1
 
 
-def test_what_a_worker_cannot_do_is_the_users_line(group: Group, pool: Workers) -> None:
-    missing = dataclasses.replace(group.config.data, train_limit=10**6)
-    config = dataclasses.replace(group.config, data=missing)
+def test_what_a_worker_cannot_do_is_the_users_line(spec: PopulationSpec, pool: Workers) -> None:
+    missing = dataclasses.replace(spec.config.data, train_limit=10**6)
+    config = dataclasses.replace(spec.config, data=missing)
     with pytest.raises(UserError, match=r"^data.train_limit=1000000: there are"):
-        pool.train(dataclasses.replace(group, config=config), members(2), Quiet(), processes=2)
+        pool.train(dataclasses.replace(spec, config=config), members(2), Quiet(), processes=2)
     assert pool.running == []
 
 
 def test_an_unexpected_error_stays_one_and_keeps_its_traceback(
-    group: Group, pool: Workers, tmp_path: Path
+    spec: PopulationSpec, pool: Workers, tmp_path: Path
 ) -> None:
-    assert group.teacher is not None
-    gone = dataclasses.replace(group.teacher, folder=tmp_path / "gone")
+    assert spec.teacher is not None
+    gone = dataclasses.replace(spec.teacher, folder=tmp_path / "gone")
     with pytest.raises(FileNotFoundError) as caught:
-        pool.train(dataclasses.replace(group, teacher=gone), members(2), Quiet(), processes=2)
+        pool.train(dataclasses.replace(spec, teacher=gone), members(2), Quiet(), processes=2)
     (note,) = caught.value.__notes__
     assert "Traceback" in note
     assert "load_teachers" in note
@@ -218,13 +221,13 @@ class Killing(Quiet):
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_the_part_of_a_killed_worker_is_trained_again(
-    group: Group, pool: Workers, by: signal.Signals, caplog: pytest.LogCaptureFixture
+    spec: PopulationSpec, pool: Workers, by: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     undisturbed, killing = Quiet({"m1": "pruned"}), Killing(pool, times=1, by=by)
-    expected = pool.train(group, members(4), undisturbed, processes=2)
+    expected = pool.train(spec, members(4), undisturbed, processes=2)
     kept = pool.running[1]
-    trained = pool.train(group, members(4), killing, processes=2)
+    trained = pool.train(spec, members(4), killing, processes=2)
     assert killing.times == 0
     assert pool.running[1] is kept  # the other worker has not noticed
     assert heard(killing) == heard(undisturbed)  # no epoch twice
@@ -251,14 +254,16 @@ class KillingTwice(Killing):
     def kill_next(self, before: SpawnProcess) -> None:
         while self.pool.running[0].process is before:
             time.sleep(0.01)
-        super().kill(self.pool.running[0].process)
+        pid = self.pool.running[0].process.pid
+        assert pid is not None
+        os.kill(pid, self.by)
 
 
 def test_a_part_that_is_lost_twice_is_told_and_is_no_failed_training(
-    group: Group, pool: Workers
+    spec: PopulationSpec, pool: Workers
 ) -> None:
     with pytest.raises(WorkerLost) as caught:
-        pool.train(group, members(2), KillingTwice(pool, times=1), processes=2)
+        pool.train(spec, members(2), KillingTwice(pool, times=1), processes=2)
     assert str(caught.value) == (
         "a training process was lost twice (SIGKILL, as the system does when memory runs out); "
         "free some memory and give the same command again: what is finished is kept"
@@ -266,18 +271,20 @@ def test_a_part_that_is_lost_twice_is_told_and_is_no_failed_training(
     assert not isinstance(caught.value, TrainingError)
     assert caught.value.exit_status == 1
     assert pool.running == []
-    assert pool.train(group, members(2), Quiet(), processes=2)["m0"].status == "finished"
+    assert pool.train(spec, members(2), Quiet(), processes=2)["m0"].status == "finished"
 
 
-def test_a_worker_that_died_while_it_waited_is_replaced(group: Group, pool: Workers) -> None:
-    pool.train(group, members(2), Quiet(), processes=2)
+def test_a_worker_that_died_while_it_waited_is_replaced(
+    spec: PopulationSpec, pool: Workers
+) -> None:
+    pool.train(spec, members(2), Quiet(), processes=2)
     pool.running[1].process.kill()
     pool.running[1].process.join(10)
-    results = pool.train(group, members(2), Quiet(), processes=2)
+    results = pool.train(spec, members(2), Quiet(), processes=2)
     assert {trained.status for trained in results.values()} == {"finished"}
 
 
-def test_when_the_parent_stops_the_workers_stop(group: Group, pool: Workers) -> None:
+def test_when_the_parent_stops_the_workers_stop(spec: PopulationSpec, pool: Workers) -> None:
     class Stopping(Quiet):
         def epoch(self, *given: object) -> Mapping[str, str]:
             processes.extend(worker.process for worker in pool.running)
@@ -285,16 +292,16 @@ def test_when_the_parent_stops_the_workers_stop(group: Group, pool: Workers) -> 
 
     processes: list[SpawnProcess] = []
     with pytest.raises(KeyboardInterrupt):
-        pool.train(group, members(2), Stopping(), processes=2)
+        pool.train(spec, members(2), Stopping(), processes=2)
     assert len(processes) == 2
     assert all(process.exitcode == -signal.SIGKILL for process in processes)
 
 
-def test_workers_outlive_the_thread_that_started_them(group: Group) -> None:
+def test_workers_outlive_the_thread_that_started_them(spec: PopulationSpec) -> None:
     made = Workers()
     try:
         thread = threading.Thread(
-            target=made.train, args=(group, members(2), Quiet()), kwargs={"processes": 2}
+            target=made.train, args=(spec, members(2), Quiet()), kwargs={"processes": 2}
         )
         thread.start()
         thread.join()

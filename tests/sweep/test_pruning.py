@@ -6,7 +6,8 @@ from optuna.trial import TrialState
 
 from kdsweep.config import Config, DistillConfig, PrunerConfig, TrainConfig
 from kdsweep.run.job import Job
-from kdsweep.sweep.pruning import Pruning, create_pruner
+from kdsweep.sweep.opening import open_storage
+from kdsweep.sweep.pruning import Pruning, create_pruner, create_pruning
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,14 @@ def jobs(tmp_path: Path) -> list[Job]:
     return made
 
 
+def pruning_of(jobs: list[Job]) -> Pruning:
+    """Of the storage that a sweep has open."""
+    create = create_pruning(open_storage(jobs[0].config.storage))
+    pruning = create(jobs, "val_accuracy")
+    assert isinstance(pruning, Pruning)
+    return pruning
+
+
 def report(pruning: Pruning, jobs: list[Job], epoch: int, values: list[float]) -> dict[str, str]:
     records = {
         job.member(seed): {"val_accuracy": value + seed}
@@ -56,11 +65,12 @@ def report(pruning: Pruning, jobs: list[Job], epoch: int, values: list[float]) -
 def finish(jobs: list[Job], values: list[float]) -> None:
     study = optuna.load_study(study_name="s", storage=jobs[0].config.storage)
     for job, value in zip(jobs, values, strict=True):
+        assert job.config.trial is not None
         study.tell(job.config.trial, value, state=TrialState.COMPLETE)
 
 
 def test_a_trial_reports_the_mean_of_its_seeds_from_epoch_1(jobs: list[Job]) -> None:
-    pruning = Pruning(jobs[:1], "val_accuracy")
+    pruning = pruning_of(jobs[:1])
     assert report(pruning, jobs[:1], 0, [50.0]) == {}
     study = optuna.load_study(study_name="s", storage=jobs[0].config.storage)
     assert study.trials[0].intermediate_values == {1: 50.5}
@@ -68,7 +78,7 @@ def test_a_trial_reports_the_mean_of_its_seeds_from_epoch_1(jobs: list[Job]) -> 
 
 def test_a_trial_waits_for_all_of_its_seeds(jobs: list[Job]) -> None:
     first, second = (jobs[0].member(seed) for seed in jobs[0].seeds)
-    pruning = Pruning(jobs[:1], "val_accuracy")
+    pruning = pruning_of(jobs[:1])
     assert pruning.epoch(0, {first: {"val_accuracy": 1.0}}) == {}
     study = optuna.load_study(study_name="s", storage=jobs[0].config.storage)
     assert study.trials[0].intermediate_values == {}
@@ -77,23 +87,31 @@ def test_a_trial_waits_for_all_of_its_seeds(jobs: list[Job]) -> None:
 
 
 def test_what_is_below_the_median_leaves_with_all_its_seeds(jobs: list[Job]) -> None:
-    report(Pruning(jobs[:3], "val_accuracy"), jobs[:3], 0, [40.0, 50.0, 60.0])
+    report(pruning_of(jobs[:3]), jobs[:3], 0, [40.0, 50.0, 60.0])
     finish(jobs[:3], [40.0, 50.0, 60.0])
-    pruning = Pruning(jobs[3:], "val_accuracy")
+    pruning = pruning_of(jobs[3:])
     leaving = report(pruning, jobs[3:], 0, [45.0])
     assert set(leaving) == {jobs[3].member(seed) for seed in jobs[3].seeds}
     assert set(leaving.values()) == {"pruned after epoch 1 at val_accuracy 45.50"}
 
 
 def test_what_is_above_the_median_stays(jobs: list[Job]) -> None:
-    report(Pruning(jobs[:3], "val_accuracy"), jobs[:3], 0, [40.0, 50.0, 60.0])
+    report(pruning_of(jobs[:3]), jobs[:3], 0, [40.0, 50.0, 60.0])
     finish(jobs[:3], [40.0, 50.0, 60.0])
-    assert report(Pruning(jobs[3:], "val_accuracy"), jobs[3:], 0, [55.0]) == {}
+    assert report(pruning_of(jobs[3:]), jobs[3:], 0, [55.0]) == {}
 
 
 def test_the_last_epoch_prunes_nobody(jobs: list[Job]) -> None:
-    pruning = Pruning(jobs[:3], "val_accuracy")
+    pruning = pruning_of(jobs[:3])
     for epoch in range(3):
         report(pruning, jobs[:3], epoch, [40.0, 50.0, 60.0])
     finish(jobs[:3], [40.0, 50.0, 60.0])
-    assert report(Pruning(jobs[3:], "val_accuracy"), jobs[3:], 2, [1.0]) == {}
+    assert report(pruning_of(jobs[3:]), jobs[3:], 2, [1.0]) == {}
+
+
+def test_a_job_in_other_hands_opens_its_study_by_itself(jobs: list[Job]) -> None:
+    pruning = create_pruning()(jobs[:1], "val_accuracy")
+    first, second = (jobs[0].member(seed) for seed in jobs[0].seeds)
+    pruning.epoch(0, {first: {"val_accuracy": 1.0}, second: {"val_accuracy": 3.0}})
+    study = optuna.load_study(study_name="s", storage=jobs[0].config.storage)
+    assert [trial.intermediate_values for trial in study.trials[:2]] == [{1: 2.0}, {}]

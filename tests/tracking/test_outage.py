@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -209,20 +211,38 @@ def test_the_end_waits_for_a_server_that_is_about_to_return(
     assert list((here / FOLDER).iterdir()) == []
 
 
-@pytest.mark.parametrize("lost", range(0, 24, 2))
+@pytest.mark.parametrize(
+    ("request_to", "number"),
+    [
+        ("runs/create", 0),  # of the sweep
+        ("runs/create", 1),
+        ("runs/create", 2),
+        ("runs/log-batch", 0),
+        ("runs/log-batch", 3),
+        ("runs/update", 0),
+        ("runs/update", 2),
+        ("student.safetensors", 0),
+    ],
+)
 def test_an_answer_that_is_lost_doubles_nothing(
-    server: MlflowServer, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+    server: MlflowServer,
+    here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request_to: str,
+    number: int,
 ) -> None:
-    """The request of this number is carried out, and its answer is lost."""
+    """That request is carried out, and its answer is lost."""
     monkeypatch.setattr(writer, "RETRY_S", 0.01)
     tracker = session(server, here, patience=60)
     count = 0
 
     def after(path: str) -> None:
         nonlocal count
-        count += 1
-        if count == lost + 1:
-            raise ConnectionError
+        if path.endswith(request_to):
+            count += 1
+            if count == number + 1:
+                raise ConnectionError
 
     server.after = after
     sweep = tracker.open_sweep("s", params={"cells": 2}, tags={})
@@ -236,6 +256,7 @@ def test_an_answer_that_is_lost_doubles_nothing(
         finish(tracker, each, tmp_path)
     tracker.close(sweep, "finished")
     tracker.shutdown()
+    assert count > number, "it was lost"
     runs = by_name(server)
     assert runs.keys() == {"s", "first", "baseline"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -339,3 +360,36 @@ def test_limits_of_requests_are_the_users_again(
     tracker.flush()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_a_login_works_and_its_password_is_shown_nowhere(
+    server: MlflowServer, here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kdsweep")
+    login, password = "us@er", "p@ss/W0rd!:?#"
+    address = f"{quote(login, safe='')}:{quote(password, safe='')}@127.0.0.1:{server.port}"
+    config = TrackingConfig(backend="server", uri=f"http://{address}", patience=0.0)
+    server.authorizations.clear()
+    tracker = create_tracker(config, root=here)
+    run = tracker.open_run("first", parent=None, params={"T": 1}, tags={})
+    tracker.close(run, "finished")
+    expected = base64.b64encode(f"{login}:{password}".encode()).decode()
+    assert server.authorizations == {f"Basic {expected}"}
+    server.stop()
+    train(tracker, run, range(1, 3))
+    tracker.shutdown()
+    (journal,) = (here / FOLDER).glob("*.jsonl")
+    with pytest.raises(UserError) as refused:
+        create_tracker(config, root=here).prepare()
+    shown = [
+        caplog.text,
+        journal.read_text(),
+        tracker.uri,
+        tracker.ui_command(),
+        tracker.compare_url([run]),
+        str(refused.value),
+    ]
+    for text in shown:
+        assert "W0rd" not in text
+        assert quote(password, safe="") not in text
+    assert f"tracking.uri=http://us%40er:***@127.0.0.1:{server.port}: " in str(refused.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,42 @@ def test_a_record_survives_the_disk(record: Record, outbox: Outbox) -> None:
     journal.append([(3, record)])
     assert journal.waiting() == [(3, record)]
     journal.remove()
+
+
+def test_everything_goes_down_to_the_disk(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = outbox.create()
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    journal.append([(0, RECORDS[0])])
+    journal.delivered([0])
+    (tmp_path / "weights.bin").write_bytes(b"1")
+    journal.keep_file(tmp_path / "weights.bin")
+    assert synced == [journal.path.name, journal.path.name, "weights.bin"]
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = outbox.create()
+    journal.append([(0, RECORDS[0])])
+    before = journal.path.read_bytes()
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            journal.append([(1, RECORDS[1])])
+    assert journal.path.read_bytes() == before
+    journal.append([(1, RECORDS[1])])
+    assert [number for number, _ in journal.waiting()] == [0, 1]
 
 
 def test_what_is_delivered_waits_no_more(outbox: Outbox) -> None:

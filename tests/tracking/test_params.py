@@ -44,7 +44,8 @@ def test_a_list_of_mappings_is_one_parameter() -> None:
 def test_the_whole_configuration_is_flat() -> None:
     flat = flatten(Config(distill=DistillConfig(losses={"hinton": {"weight": 1}})))
     assert flat["train.optimizer.lr"] == "0.001"
-    assert flat["distill.losses.hinton.weight"] == "1"
+    assert flat["distill.losses.hinton.weight"] == "1.0"
+    assert flat["verdict.futility"] == "null"
     assert all(isinstance(value, str) for value in flat.values())
 
 

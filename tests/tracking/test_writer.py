@@ -216,6 +216,26 @@ def test_what_is_left_at_the_end_is_said_and_can_be_delivered(
     journal.close()
 
 
+def test_what_was_taken_before_another_outage_is_not_left(create: Create, outbox: Outbox) -> None:
+    calls: list[int] = []
+
+    def send(records: Sequence[Record]) -> None:
+        calls.append(1)
+        if len(calls) != 2:
+            raise StoreAway("away")
+
+    queue = create(send)
+    for n in "01":
+        queue.add(SetTags(run="a", tags={"n": n}))
+    for _ in range(2):
+        with pytest.raises(StoreAway):
+            queue.flush()
+    queue.finish(0)
+    (journal,) = outbox.left()
+    assert [record for _, record in journal.waiting()] == [SetTags(run="a", tags={"n": "1"})]
+    journal.close()
+
+
 def test_a_file_that_waits_may_be_deleted(create: Create, outbox: Outbox, tmp_path: Path) -> None:
     store = BrokenStore()
     queue = create(store)
@@ -252,6 +272,37 @@ def test_a_disk_that_takes_nothing_either_keeps_them_in_memory(
     assert "Records wait in memory alone" in caplog.text
     queue.finish(0)
     assert caplog.messages[-1] == "The last records (2) for the tracking store are lost"
+
+
+def test_a_disk_with_room_again_keeps_what_still_waits(
+    create: Create, outbox: Outbox, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / FOLDER
+    in_the_way.write_text("")
+    taken: list[int] = []
+
+    def send(records: Sequence[Record]) -> None:
+        if len(taken) != 1:
+            taken.append(0)
+            raise StoreAway("away")
+        taken.append(1)
+
+    queue = create(send)
+    queue.add(SetTags(run="a", tags={"n": "0"}))
+    with pytest.raises(StoreAway):
+        queue.flush()
+    queue.add(SetTags(run="a", tags={"n": "1"}))
+    with pytest.raises(StoreAway):
+        queue.flush()  # takes the first
+    in_the_way.unlink()
+    queue.add(SetTags(run="a", tags={"n": "2"}))
+    queue.finish(0)
+    (journal,) = outbox.left()
+    assert [record for _, record in journal.waiting()] == [
+        SetTags(run="a", tags={"n": "1"}),
+        SetTags(run="a", tags={"n": "2"}),
+    ]
+    journal.close()
 
 
 def test_one_refused_run_does_not_hold_up_another(

@@ -23,10 +23,12 @@ from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import create_losses, hyperparameters
 from kdsweep.teachers.live import LiveTeacher
+from kdsweep.train.batch import StoredImages
 from kdsweep.train.criterion import Total
-from kdsweep.train.interfaces import Maker, TeacherOutputs, Trained
+from kdsweep.train.interfaces import BatchSource, TeacherOutputs, Trained
 from kdsweep.train.loop import train
 from kdsweep.train.population import Member, Population
+from kdsweep.train.step import TrainingSetup
 from kdsweep.train.student import teacher_taps, with_adapters
 
 CLASSES, SIZE, IMAGES, BATCH, EPOCHS = 3, 8, 17, 8, 3  # 17 = 2 * 8 + 1: one image is left out
@@ -166,17 +168,15 @@ class Setting:
         criterion: Total | None = None,
         together: int | None = None,
         epochs: int = EPOCHS,
-        maker: Maker | None = None,
+        source: BatchSource | None = None,
     ) -> dict[str, Trained]:
         population = self.population(members)
         live = LiveTeacher(self.teacher.double(), hardware, teacher_taps(self.losses))
-        return train(
-            population,
-            views=maker or self.views,
-            labels=self.labels,
+        stored = StoredImages(self.views, self.labels, teacher or live, batch_size=BATCH)
+        setup = TrainingSetup(
+            source=source or stored,
             evaluation=self.evaluation,
             criterion=criterion or Total(self.losses, self.labels, Config()),
-            teacher=teacher or live,
             config=dataclasses.replace(self.config, epochs=epochs),
             schedule=ScheduleConfig(name="cosine"),
             hardware=hardware,
@@ -184,6 +184,7 @@ class Setting:
             eval_batch=11,
             together=together,
         )
+        return train(population, setup)
 
 
 def assert_same(one: Trained, other: Trained, tolerance: float = 1e-9) -> None:

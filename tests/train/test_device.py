@@ -17,17 +17,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdsweep import streams
 from kdsweep.config import Config, OptimizerConfig, ScheduleConfig, ViewsConfig
 from kdsweep.data import Views
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import create_losses, hyperparameters, loss_names
 from kdsweep.teachers.live import LiveTeacher
-from kdsweep.train.batch import places
+from kdsweep.train.batch import StoredImages
 from kdsweep.train.criterion import Total
 from kdsweep.train.grouped import group
-from kdsweep.train.loop import _Setting, _Training
 from kdsweep.train.population import Population
+from kdsweep.train.step import TrainingSetup, train_step
 from kdsweep.train.student import Student, teacher_taps, with_adapters
 from tests.train.setting import (
     BATCH,
@@ -107,29 +106,21 @@ def watch(
     labels = torch.zeros(IMAGES, dtype=torch.int64, device=DEVICE)
     images = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
     rendered = Views(images, replace(CONFIG, views=views), device=DEVICE)
-    setting = _Setting(
-        views=rendered,
-        labels=labels,
+    live = LiveTeacher(teacher.to(DEVICE), hardware, teacher_taps(made))
+    setup = TrainingSetup(
+        source=StoredImages(rendered, labels, live, batch_size=BATCH),
         evaluation=shared.evaluation,
         criterion=Total(made, labels, Config()),
-        teacher=LiveTeacher(teacher.to(DEVICE), hardware, teacher_taps(made)),
         config=shared.config,
         schedule=ScheduleConfig(name="cosine"),
         hardware=hardware,
         observer=Quiet(),
-        eval_batch=11,
-        epochs=1,
     )
-    training = _Training(population, setting, hardware.chunk_size(members))
-    seeds = torch.zeros(2, dtype=torch.int64, device=DEVICE)
-    order = streams.permutation(IMAGES, seeds, 0)
-    view = rendered.sample(seeds, 0, order)
-    seed_of = torch.tensor([0, *[1] * (members - 1)])
-    at = [places(seed_of[chunk.part]) for chunk in training.chunks]
-    at = [place.to(DEVICE) if isinstance(place, Tensor) else place for place in at]
-    training._step(seeds, order[:, :BATCH], view[:, :BATCH], at, 0, 0)  # makes the losses' states
+    chunks = population.chunks(hardware.chunk_size(members), (3, SIZE, SIZE))
+    batches = setup.source.batches(chunks, 0)
+    train_step(setup, chunks, next(batches), 0)  # makes the losses' states
     with Watch() as watched:
-        training._step(seeds, order[:, BATCH:-1], view[:, BATCH:-1], at, 0, 1)
+        train_step(setup, chunks, next(batches), 1)
     return watched
 
 

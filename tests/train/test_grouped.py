@@ -12,9 +12,9 @@ from torch.func import functional_call
 from kdsweep.config import ModelConfig, OptimizerConfig
 from kdsweep.models import create_model, model_names
 from kdsweep.models.registry import ARCHITECTURES
-from kdsweep.train import population as population_module
+from kdsweep.train import grouped as grouped_module
 from kdsweep.train.dropout import DropoutClock, MemberKeys, seed_dropout
-from kdsweep.train.grouped import NotGroupableError, check, fold, group, unfold
+from kdsweep.train.grouped import NotGroupableError, check, fold, group, say_once, unfold
 from kdsweep.train.population import Member, Population
 from kdsweep.train.student import Student
 from tests.train.setting import CLASSES, SIZE, Net
@@ -262,7 +262,7 @@ def test_layers_without_a_grouped_form(layer: nn.Module, reason: str) -> None:
 
 
 def test_a_population_falls_back_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    population_module._say_once.cache_clear()
+    say_once.cache_clear()
     caplog.set_level(logging.INFO)
 
     def population() -> Population:
@@ -288,7 +288,7 @@ def test_a_population_falls_back_and_says_so_once(caplog: pytest.LogCaptureFixtu
 
 def test_a_groupable_population_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(population_module, "check", lambda *given: calls.append(given))
+    monkeypatch.setattr(grouped_module, "check", lambda *given: calls.append(given))
     whole = Population(
         [Member(name=f"{i}", seed=i) for i in range(5)],
         lambda: Student(Net(), {}, nn.ModuleDict()),

@@ -14,10 +14,11 @@ from kdsweep.config import Config, OptimizerConfig, ViewsConfig
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Hardware
 from kdsweep.losses import loss_names
+from kdsweep.train.chunk import Chunk
 from kdsweep.train.criterion import Total
 from kdsweep.train.evaluation import predict
 from kdsweep.train.interfaces import Trained
-from kdsweep.train.population import Chunk, Member, Population
+from kdsweep.train.population import Member, Population
 from tests.train.setting import (
     BATCH,
     CONFIG,
