@@ -329,7 +329,6 @@ def test_a_damaged_database(run: Run, base: Path, start: Callable[[], None], har
     ("asked", "expected"),
     [
         ((*SMOKE, "distill.temperature=1e300"), SINGLE["distill.temperature=1e300"]),
-        (("-m", *SMOKE, GRID, "root=a,b"), SWEEP["root=a,b"]),
         (("-m", *SMOKE, "search=cmaes", "distill=hinton,dkd"), r"distill=hinton,dkd: is a list"),
     ],
 )
