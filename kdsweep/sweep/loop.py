@@ -73,6 +73,7 @@ class SweepLoop:
         self.datasets = Datasets()
         self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
         self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
     def run(self) -> None:
@@ -266,7 +267,9 @@ class SweepLoop:
             record = self._write_failed(job, reason)
         self.study.fail(claim, reason, final=final, record=record)
         self.failed[Unit.of(claim.point, claim.round)] = reason
-        log.error("trial %d failed: %s", claim.number, reason)
+        self.given_back += not final
+        again = "" if final else "; the same command trains its cell again"
+        log.error("trial %d failed: %s%s", claim.number, reason, again)
 
     def _write_failed(self, job: Job, reason: str) -> Record:
         images = self.cells.plans[0].dataset.evaluation
@@ -293,8 +296,10 @@ class SweepLoop:
         """A sweep with cells that failed has not done what it was asked for."""
         if self.failed:
             first = next(iter(self.failed.values()))
+            again = f"; the same command tries {self.given_back} again" if self.given_back else ""
             raise TrainingError(
-                f"{len(self.failed)} trials of study {self.study.name} failed; the first: {first}"
+                f"{len(self.failed)} trials of study {self.study.name} failed; the first: "
+                f"{first}{again}"
             )
 
 
