@@ -8,12 +8,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-<<<<<<< HEAD
-from hydra.core.utils import JobReturn, JobStatus
-from kdsweep.sweep.telling import tell
-from omegaconf import OmegaConf
-=======
->>>>>>> tests
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
@@ -21,13 +15,9 @@ from kdsweep.errors import TrainingError, UserError
 from kdsweep.results.record import Record, find_record, write_record
 from kdsweep.sweep import lease as leases
 from kdsweep.sweep import study as studies
-<<<<<<< HEAD
-from kdsweep.sweep.opening import open_study
-=======
 from kdsweep.sweep.lease import Lease
 from kdsweep.sweep.opening import open_storage, open_study
 from kdsweep.sweep.study import SweepStudy, Unit, unit_of
->>>>>>> tests
 from kdsweep.tracking.owner import this_process
 from tests.results.made import record
 from tests.sweep.fake import Study, studying
