@@ -15,7 +15,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrainConfig,
 )
-from kdsweep.data.device import DeviceDataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.results.record import NetworkRecord
