@@ -67,7 +67,7 @@ class SweepLoop:
         self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
         self.grid = is_grid(self.sampler)
         _refuse_subdir(self.config)
-        refuse_chdir(self.config)
+        refuse_chdir(self.config.hydra)
         refuse_handlers(self.config)
         self.cells = Cells(sweeper.hydra_context, self.config, self.space)
         self.failed: dict[Unit, str] = {}  # in this session, and why

@@ -28,8 +28,7 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
     """
     folder = Path(hydra.runtime.output_dir)
     try:
-        if hydra.job.chdir:
-            refuse_chdir(config)
+        refuse_chdir(hydra)
         job = make_job(config, hydra)
         plans = plan([job])
     except UserError:
