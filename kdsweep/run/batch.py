@@ -67,7 +67,6 @@ class _Batch:
 
     def __init__(self, session: Session, plan: Plan, create_pruning: CreatePruning | None) -> None:
         self.session = session
-        self.session = session
         self.plan = plan
         self.create_pruning = create_pruning
         self.logger = session.logger(plan.config, plan.hardware.describe())

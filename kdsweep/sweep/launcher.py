@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -115,7 +115,7 @@ def refuse_handlers(config: DictConfig) -> None:
             )
 
 
-def refuse_chdir(hydra: DictConfig) -> None:
+def refuse_chdir(hydra: Any) -> None:
     """Jobs that train together can't each have a working folder of their own."""
     if hydra.job.chdir:
         raise UserError(
