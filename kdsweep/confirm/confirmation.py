@@ -135,7 +135,11 @@ def _train(jobs: Sequence[Job]) -> list[CellRecords]:
             error = outcomes[job.folder].error
             if error is not None and outcomes[job.folder].record is None:
                 raise TrainingError(f"trial {job.config.trial}: {error}")
-    return cells_of([read_record(job.folder) for job in jobs])
+    records = [read_record(job.folder) for job in jobs]
+    for record in records:
+        if all(seed.status != "finished" for seed in record.seeds.values()):
+            raise TrainingError(f"trial {record.trial}: no seed could be trained: {record.reason}")
+    return cells_of(records)
 
 
 def _is_complete(record: Record | None) -> bool:

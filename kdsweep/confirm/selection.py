@@ -14,6 +14,7 @@ from kdsweep.errors import UserError
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.race import Race
 from kdsweep.results.record import COMPLETE, Record
+from kdsweep.results.summary import more_is_better
 from kdsweep.store import write_json
 
 Side = Literal["best", "worst", "both"]
@@ -103,8 +104,7 @@ def choose(
     if known is not None:
         used.append(known.first_seed + known.seeds - 1)
         alone.append(known.first_baseline_seed + known.seeds * len(known.finalists))
-    maximize = cells[0].last.config["objective"] in ("accuracy", "delta_vs_baseline")
-    ranked = sorted(cells, key=_mean, reverse=maximize)
+    ranked = sorted(cells, key=_mean, reverse=more_is_better(cells[0].last))
     return Selection(
         study=study,
         round=1 if known is None else known.round + 1,

@@ -32,7 +32,7 @@ def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
         split=first.split,
         objective=objective,
         unit=unit_of(objective),
-        maximize=_more_is_better(first),
+        maximize=more_is_better(first),
         cells=tuple(_cell(cell, keys, objective) for cell in cells),
         baseline=_baseline(cells, objective),
         teacher=teachers[0] if len(teachers) == 1 else None,
@@ -61,7 +61,8 @@ _UNITS = {
 }
 
 
-def _more_is_better(record: Record) -> bool:
+def more_is_better(record: Record) -> bool:
+    """Whether more of the first objective is better."""
     given = record.config["objective"]
     return OBJECTIVES[given if isinstance(given, str) else given[0]]
 

@@ -4,117 +4,208 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from kdsweep.config import Config, DataConfig, TrackingConfig
+from kdsweep.confirm import confirmation
 from kdsweep.confirm.confirmation import confirm_study
-from kdsweep.errors import TrainingError
-from kdsweep.results.record import RECORD
-from kdsweep.run import batch as runner
+from kdsweep.confirm.selection import Finalist, Selection
+from kdsweep.errors import TrainingError, UserError
+from kdsweep.results.record import NetworkRecord, Record, write_record
 from kdsweep.run.job import Job, Outcome
-from kdsweep.store import write_json
-from tests.results.test_judgement import record
+from kdsweep.teachers.stored import save_correct
+from tests.results.made import COSTS, record
 
 TRAINED = Config(
     data=DataConfig(name="cifar10", root="mlruns/data"), tracking=TrackingConfig(backend="none")
 )
 SCORES = {1: [70.5, 71.5, 69.0], 2: [73.0, 74.5, 72.0]}  # on test, by trial
-BASELINE = [70.0, 71.0, 69.5]
+BASELINE = [70.0, 71.0, 69.5, 70.5, 69.0]  # baseline_seeds(3, 2) of them
+FIRST_SEED, FIRST_BASELINE = 5, 1_000_040
+IMAGES = 200
 
 
 class Training:
-    """Stands in for ``run_jobs``: writes the records of all jobs, and fails the trials named."""
+    """Stands in for ``run_plans``: writes the records and bits of all jobs."""
 
     def __init__(self) -> None:
-        self.failing: set[int] = set()
-        self.baselines = {1: BASELINE, 2: BASELINE}
+        self.breaking: set[int] = set()  # trials that end without a record
+        self.scores = dict(SCORES)
+        self.baselines = {1: ("b", BASELINE), 2: ("b", BASELINE)}  # its key, and its scores
         self.jobs: list[Job] = []
 
-    def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
-        self.jobs = list(jobs)
-        return [self._run(job) for job in jobs]
+    def plan(self, jobs: Sequence[Job], *_: object) -> Sequence[Job]:
+        return jobs
+
+    def __call__(self, session: object, plans: Sequence[Job]) -> dict[Path, Outcome]:
+        self.jobs = list(plans)
+        return {job.folder: self._run(job) for job in plans}
 
     def _run(self, job: Job) -> Outcome:
         trial = job.config.trial
         assert trial is not None
-        baseline = dict(zip(job.seeds, self.baselines[trial], strict=True))
-        scores = dict(zip(job.seeds, SCORES[trial], strict=True))
-        made = record(trial, dict.fromkeys(job.seeds, 60.0), baseline)
-        for seed in job.seeds:
-            made["seeds"][str(seed)]["metrics"] |= {
-                "test_accuracy": scores[seed], "test_baseline_accuracy": baseline[seed],
-            }  # fmt: skip
-        error = None
-        if trial in self.failing:
-            error = TrainingError(f"seed {job.config.seed}: diverged")
-            made |= {"state": "failed", "reason": str(error)}
-            made["seeds"][str(job.config.seed)]["metrics"] = {}
-        write_json(job.folder / RECORD, made)
+        if trial in self.breaking:
+            return Outcome(error=TrainingError("the disk is full"))
+        made = self._record(job, trial)
+        write_record(job.folder, made)
+        error = None if made.reason is None else TrainingError(made.reason)
         return Outcome(record=made, error=error)
+
+    def _record(self, job: Job, trial: int) -> Record:
+        scores = dict(zip(job.seeds, self.scores[trial], strict=True))
+        made = record(
+            trial,
+            {seed: math.nan if math.isnan(score) else 60.0 for seed, score in scores.items()},
+            point={"distill.temperature": trial},
+        )
+        seeds = {}
+        for seed, score in scores.items():
+            seeds[seed] = made.seeds[seed]
+            if not math.isnan(score):
+                metrics = {**seeds[seed].metrics, "test_accuracy": score}
+                seeds[seed] = dataclasses.replace(seeds[seed], metrics=metrics)
+                save_correct(job.folder, f"test-seed{seed}", right(score))
+        key, of_baseline = self.baselines[trial]
+        alone = dict(zip(job.baseline_seeds, of_baseline, strict=True))
+        for seed, score in alone.items():
+            save_correct(job.folder, f"test-baseline-seed{seed}", right(score))
+        networks = tuple(
+            NetworkRecord(
+                key=f"{key}{seed}", name="s", seed=seed, per_class={}, costs=COSTS,
+                metrics={"val_accuracy": 60.0, "test_accuracy": score},
+            )
+            for seed, score in alone.items()
+        )  # fmt: skip
+        return dataclasses.replace(
+            made, seeds=seeds, baselines=networks, config=dataclasses.asdict(job.config)
+        )
+
+
+def right(score: float) -> torch.Tensor:
+    """So many percent of the images."""
+    return torch.arange(IMAGES) < IMAGES * score / 100
 
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     made = Training()
-    monkeypatch.setattr(runner, "run_jobs", made)
+    monkeypatch.setattr(confirmation, "plan", made.plan)
+    monkeypatch.setattr(confirmation, "run_plans", made)
     return made
 
 
-def confirm(root: Path, config: Config = TRAINED) -> dict[str, Any]:
+def confirm(root: Path, config: Config = TRAINED, **changes: Any) -> dict[str, Any]:
     """Confirm trials 1 and 2, chosen before and trained with ``config``; the verdict's file."""
     folder = root / "confirmations" / "s"
-    finalists = [
-        {
-            "trial": trial,
-            "params": {},
-            "value": 60.0,
-            "difference": 1.0,
-            "overrides": [],
-            "config": dataclasses.asdict(config),
-        }
+    finalists = tuple(
+        Finalist(
+            trial=trial,
+            point={"distill.temperature": str(trial)},
+            value=60.0,
+            difference=1.0,
+            overrides=(f"distill.temperature={trial}",),
+            config=dataclasses.asdict(config),
+        )
         for trial in SCORES
-    ]
-    selection = {
-        "study": "s", "storage": config.storage, "round": 1, "chosen": "2026-01-01T00:00:00",
-        "first_seed": 5, "seeds": 3, "finalists": finalists,
-    }  # fmt: skip
-    write_json(folder / "selection.json", selection)
-    confirm_study("s", f"sqlite:///{root}/optuna.db", root=root, top=2, seeds=3, again=False)
+    )
+    selection = Selection(
+        study="s", round=1, chosen="2026-01-01T00:00:00", side="best", first_seed=FIRST_SEED,
+        seeds=3, first_baseline_seed=FIRST_BASELINE, finalists=finalists,
+    )  # fmt: skip
+    (folder).mkdir(parents=True, exist_ok=True)
+    dataclasses.replace(selection, **changes).write(folder / "selection.json")
+    storage = f"sqlite:///{root}/optuna.db"
+    confirm_study("s", storage, root=root, top=2, side="best", seeds=3, again=False)
     verdict: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
     return verdict
 
 
-def test_a_finalist_that_failed_is_trained_again(tmp_path: Path, training: Training) -> None:
-    training.failing = {2}
+def test_a_finalist_without_a_record_is_trained_again(tmp_path: Path, training: Training) -> None:
+    training.breaking = {2}
     for trained in ([1, 2], [2]):
-        with pytest.raises(TrainingError, match=r"^trial 2: seed 5: diverged$"):
+        with pytest.raises(TrainingError, match=r"^trial 2: the disk is full$"):
             confirm(tmp_path)
         assert [job.config.trial for job in training.jobs] == trained
-    training.failing = set()
+    training.breaking = set()
     verdict = confirm(tmp_path)
     assert [job.config.trial for job in training.jobs] == [2]
     assert [cell["test_accuracy"] for cell in verdict["cells"]] == list(SCORES.values())
 
 
-def test_a_baseline_that_finalists_share_is_kept_once(tmp_path: Path, training: Training) -> None:
+def test_a_seed_that_failed_is_left_out_and_counted(tmp_path: Path, training: Training) -> None:
+    training.scores[2] = [73.0, math.nan, 72.0]
+    cell = confirm(tmp_path)["cells"][1]
+    assert (cell["n"], cell["failed"]) == (2, 1)
+    assert cell["difference"] == pytest.approx(72.5 - 70.0)
+
+
+def test_a_finalist_of_which_every_seed_failed_is_told(tmp_path: Path, training: Training) -> None:
+    training.scores[2] = [math.nan] * 3
+    with pytest.raises(TrainingError, match=r"^trial 2: no seed .*: seed 5: the loss is nan"):
+        confirm(tmp_path)
+
+
+def test_the_finalists_train_on_fresh_seeds_with_test_open(
+    tmp_path: Path, training: Training
+) -> None:
+    pruned = dataclasses.replace(
+        TRAINED, pruner=dataclasses.replace(TRAINED.pruner, name="asha"), round=3
+    )
+    confirm(tmp_path, pruned)
+    for job in training.jobs:
+        assert list(job.seeds) == [5, 6, 7]
+        assert list(job.baseline_seeds) == list(range(FIRST_BASELINE, FIRST_BASELINE + 5))
+        assert job.config.evaluate.test
+        assert (job.config.pruner.name, job.config.round) == ("none", 1)
+        assert job.config.study == "s-confirmation-1"
+
+
+def test_finalists_that_share_a_baseline_are_compared_with_it(
+    tmp_path: Path, training: Training
+) -> None:
     verdict = confirm(tmp_path)
-    assert verdict["baseline_test_accuracy"] == BASELINE
-    assert [cell["test_accuracy"] for cell in verdict["cells"]] == list(SCORES.values())
-    assert not any("baseline_test_accuracy" in cell for cell in verdict["cells"])
+    for cell in verdict["cells"]:
+        scores = SCORES[cell["trial"]]
+        assert cell["test_accuracy"] == scores
+        assert cell["baseline_test_accuracy"] == BASELINE
+        assert cell["difference"] == pytest.approx(np.mean(scores) - np.mean(BASELINE))
 
 
 def test_each_finalist_has_its_own_scores_and_baseline(tmp_path: Path, training: Training) -> None:
-    training.baselines = {1: BASELINE, 2: [68.0, 69.0, 67.5]}
+    lower = [score - 2 for score in BASELINE]
+    training.baselines = {1: ("one", BASELINE), 2: ("other", lower)}
     verdict = confirm(tmp_path)
-    assert "baseline_test_accuracy" not in verdict
     for cell in verdict["cells"]:
         assert cell["test_accuracy"] == SCORES[cell["trial"]]
-        assert cell["baseline_test_accuracy"] == training.baselines[cell["trial"]]
-    assert verdict["cells"][1]["difference"] == pytest.approx(5.0)
+        _, of_baseline = training.baselines[cell["trial"]]
+        assert cell["baseline_test_accuracy"] == of_baseline
+        gain = np.mean(SCORES[cell["trial"]]) - np.mean(of_baseline)
+        assert cell["difference"] == pytest.approx(gain)
+
+
+def test_the_margin_is_the_sweeps(tmp_path: Path, training: Training) -> None:
+    training.scores = {1: [70.0, 70.1, 69.9], 2: [70.1, 70.0, 69.9]}
+    training.baselines = dict.fromkeys((1, 2), ("b", [70.0, 70.1, 69.9, 70.0, 70.0]))
+    words = [cell["verdict"] for cell in confirm(tmp_path)["cells"]]
+    assert words == ["equivalent"] * 2
+    narrow = dataclasses.replace(TRAINED, verdict=dataclasses.replace(TRAINED.verdict, margin=0.0))
+    words = [cell["verdict"] for cell in confirm(tmp_path / "narrow", narrow)["cells"]]
+    assert words == ["open"] * 2
+
+
+def test_a_study_is_confirmed_once(tmp_path: Path, training: Training) -> None:
+    confirm(tmp_path)
+    with pytest.raises(
+        UserError, match=r"^study=s: was confirmed on 2026-01-01T00:00:00, .*again"
+    ):
+        confirm(tmp_path)
 
 
 def test_a_folder_that_was_moved_is_where_the_finalists_train(

@@ -1,4 +1,4 @@
-"""What is refused before anything is trained, and what becomes of a baseline that fails."""
+"""What is refused before anything is trained."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from safetensors.torch import save_file
 
 from kdsweep.config import ModelConfig
 from kdsweep.config.paths import conf_dir
-from kdsweep.config.typed import typed
-from kdsweep.errors import TrainingError, UserError
+from kdsweep.errors import UserError
 from kdsweep.models import create_model
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job, Outcome
 from kdsweep.run.plan import plan, refuse_idle_axes
-from kdsweep.run.session import Session
 from kdsweep.sweep.plugins import register
-from tests.test_methods import QUICK
+from tests.run.trained import job
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,21 +23,6 @@ def _composing() -> Iterator[None]:
     register()
     with initialize_config_dir(str(conf_dir())):
         yield
-
-
-def job(root: Path, *overrides: str) -> Job:
-    folder = root / f"job-{len(list(root.glob('job-*')))}"
-    folder.mkdir()
-    return Job(
-        config=typed(compose("config", [*QUICK, f"root={root}", *overrides])), folder=folder
-    )
-
-
-def run(*jobs: Job) -> list[Outcome]:
-    """What became of jobs of one root."""
-    with Session(jobs[0].config) as session:
-        outcomes = run_plans(session, plan(jobs))
-    return [outcomes[job.folder] for job in jobs]
 
 
 def test_a_temperature_may_be_idle_for_some_of_the_losses(tmp_path: Path) -> None:
@@ -99,18 +80,3 @@ def test_a_network_with_randomness_of_its_own(
     pytest.importorskip("timm")
     with pytest.raises(UserError, match=f"^{key}=timm/ghostnet_050: draws random numbers"):
         plan([job(tmp_path, "distill=hinton", *overrides)])
-
-
-def test_a_baseline_that_diverges_fails_its_own_jobs_alone(tmp_path: Path) -> None:
-    jobs = [
-        job(tmp_path, "teacher.lr=1e-3", f"train.optimizer.lr={lr}") for lr in ("1e25", "1e-3")
-    ]
-    assert len(plan(jobs)) == 1
-    broken, sound = run(*jobs)
-    assert isinstance(broken.error, TrainingError)
-    assert "the baseline could not be trained" in str(broken.error)
-    assert sound.error is None
-    assert sound.record is not None
-    assert sound.record.state == "complete"
-    again = run(*jobs[1:])
-    assert again[0].error is None
