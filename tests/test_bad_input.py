@@ -120,6 +120,7 @@ SINGLE = {
     "study=a/b": r"study=a/b: allowed are letters",
     "study=../../esc": r"study=\.\./\.\./esc: allowed are letters",
     f"study={'x' * 250}": r"study=x{60}\.\.\.: has 250 letters; allowed are up to 100",
+    "hydra.job.chdir=true": r"hydra\.job\.chdir=true: allowed is false",
     "--experimental-rerun x": r".*x.*: ",
     "--cfg all -m": r"Only one of --",
     "-m -r": r"Only one of --|.*allowed",
@@ -329,7 +330,6 @@ def test_a_damaged_database(run: Run, base: Path, start: Callable[[], None], har
     ("asked", "expected"),
     [
         ((*SMOKE, "distill.temperature=1e300"), SINGLE["distill.temperature=1e300"]),
-        (("-m", *SMOKE, GRID, "root=a,b"), SWEEP["root=a,b"]),
         (("-m", *SMOKE, "search=cmaes", "distill=hinton,dkd"), r"distill=hinton,dkd: is a list"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
-from kdsweep.data.device import load_device_dataset
+from kdsweep.data.device import Datasets
 from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.run.grouping import numbers
 from kdsweep.run.networks import PopulationSpec
@@ -51,7 +51,7 @@ def _measure(config: Config, teacher: Found, count: int) -> float:
     configure(hardware)
     if hardware.device.type == "cpu":  # one process instead of one for each core
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, fuse="loop"))
-    load_device_dataset(config, hardware)  # decoding takes more than training does
+    Datasets().load(config, hardware)  # decoding takes more than training does
     machine.reset_peak(hardware.device)
     train_population(
         PopulationSpec(config=config, teacher=teacher), grid_members(config, count), Clock()

@@ -16,7 +16,7 @@ from kdsweep.bench.memory import alone
 from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware, configure
@@ -68,7 +68,7 @@ def _measure(name: str, images: str, root: str, steps: int) -> dict[str, float]:
     config = _config(name, images, root, steps)
     hardware = choose_hardware(config.train)
     configure(hardware)
-    dataset = load_device_dataset(config, hardware)
+    dataset = Datasets().load(config, hardware)
     teacher = _teacher(config, dataset)
     spec = PopulationSpec(config=config, teacher=teacher)
     if config.distill.inversion is not None:

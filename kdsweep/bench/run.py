@@ -16,12 +16,12 @@ from kdsweep.bench.options import Options
 from kdsweep.bench.plain import PlainLoop
 from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.run.grouping import numbers
 from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.run.population import train_population
-from kdsweep.run.workers import workers
+from kdsweep.run.workers import Workers
 from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
@@ -79,7 +79,7 @@ def fused_seconds(spec: PopulationSpec, members: int, hardware: Hardware, steps:
     else:
         clock = Clock()
         own = grid_members(spec.config, members)
-        workers().train(spec, own, clock, processes=processes)
+        _train_together(spec, own, clock, processes)
         ends = clock.ends
     epochs = spec.config.train.epochs
     return (ends[-1] - ends[processes - 1]) / ((epochs - 1) * steps)
@@ -97,7 +97,7 @@ def compare_time(config: Config, asked: Options) -> dict[str, Any]:
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=3))
     hardware = choose_hardware(config.train)
     configure(hardware)
-    dataset = load_device_dataset(config, hardware)
+    dataset = Datasets().load(config, hardware)
     teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
     plain = PlainLoop(
         config=config,
@@ -156,11 +156,11 @@ def _bank_seconds(config: Config, precision: str) -> float:
     )
     hardware = choose_hardware(config.train)
     configure(hardware)
-    dataset = load_device_dataset(config, hardware)
+    dataset = Datasets().load(config, hardware)
     if len(dataset.labels) > BANK_IMAGES:
         limited = dataclasses.replace(config.data, train_limit=BANK_IMAGES)
         config = dataclasses.replace(config, data=limited)
-        dataset = load_device_dataset(config, hardware)
+        dataset = Datasets().load(config, hardware)
     teacher = drawn_teacher(Store(Path(config.root)), config, dataset)
     spec = PopulationSpec(config=config, teacher=teacher)
     _epoch_seconds(spec, hardware)  # starts the workers
@@ -177,7 +177,7 @@ def _epoch_seconds(spec: PopulationSpec, hardware: Hardware) -> float:
     ]
     started = time.perf_counter()
     if hardware.workers > 1:
-        workers().train(spec, members, Clock(), processes=hardware.workers)
+        _train_together(spec, members, Clock(), hardware.workers)
     else:
         train_population(spec, members, Clock())
     return time.perf_counter() - started
@@ -196,15 +196,13 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
     hardware = choose_hardware(config.train)
     configure(hardware)
-    dataset = load_device_dataset(config, hardware)
+    dataset = Datasets().load(config, hardware)
     store = Store(Path(config.root))
     teacher = _trained_teacher(config, dataset, hardware, store)
     spec = PopulationSpec(config=config, teacher=teacher)
     members = [Member(name=str(s), seed=s, hyper=numbers(config)) for s in seeds]
     if hardware.workers > 1 and len(members) > 1:
-        trained: dict[str, Trained] = workers().train(
-            spec, members, Clock(), processes=hardware.workers
-        )
+        trained = _train_together(spec, members, Clock(), hardware.workers)
     else:
         trained = train_population(spec, members, Clock())
     ours = [trained[str(s)].history[-1]["val_accuracy"] for s in seeds]
@@ -240,3 +238,14 @@ def _trained_teacher(
     model = build_student(spec, dataset)
     costs = teachers.costs_of(model, dataset, config, hardware)
     return teachers.keep(store, "teacher", key, trained, dataset, config.pair.teacher.name, costs)
+
+
+def _train_together(
+    spec: PopulationSpec, members: list[Member], clock: Clock, processes: int
+) -> dict[str, Trained]:
+    """``Workers.train`` in processes of its own."""
+    workers = Workers()
+    try:
+        return workers.train(spec, members, clock, processes=processes)
+    finally:
+        workers.stop()

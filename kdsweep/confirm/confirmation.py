@@ -128,7 +128,7 @@ def _train(jobs: Sequence[Job]) -> list[CellRecords]:
     if missing:
         config = jobs[0].config
         with Session(config) as session:
-            outcomes = run_plans(session, plan(missing))
+            outcomes = run_plans(session, plan(missing, session.datasets))
             assert config.study is not None
             session.tracker.close(session.tracking.open_parent(config.study), "finished")
         for job in missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -89,7 +90,9 @@ def _fetch(config: DataConfig, kind: Any, root: Path) -> None:
             f"{key}: {archive} {found} and data.download=false: allow the download, or {instead}"
         )
     try:
-        with _answers_within(_TIMEOUT), writable(root):
+        with _answers_within(_TIMEOUT), writable(root), warnings.catch_warnings():
+            # torchvision unpacks what its checksum knows, so no member of it needs a filter.
+            warnings.filterwarnings("ignore", "Python 3.14 will", DeprecationWarning)
             try:
                 kind(root, download=True)
             except HTTPError as error:

@@ -96,14 +96,6 @@ class Datasets:
         return self.kept[key]
 
 
-_datasets = Datasets()
-
-
-def load_device_dataset(config: Config, hardware: Hardware) -> DeviceDataset:
-    """``Datasets.load`` of this process's own."""
-    return _datasets.load(config, hardware)
-
-
 def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
     data = config.data
     dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")

@@ -59,6 +59,7 @@ def _row(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     row: dict[str, Any] = {
         "number": trial.number,
         "state": trial.state.name,
+        "round": kept.get(studies.ROUND),
         "reason": kept.get(studies.REASON),
         "start": None if trial.datetime_start is None else trial.datetime_start.isoformat(),
         "end": None if trial.datetime_complete is None else trial.datetime_complete.isoformat(),
@@ -70,8 +71,8 @@ def _row(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     for seed, one in kept.get("seeds", {}).items():
         row.update({f"seed.{seed}.{name}": value for name, value in one["metrics"].items()})
         row[f"seed.{seed}.mlflow_run_id"] = one["mlflow_run_id"]
-        baseline = one["baseline"] or {}
-        row.update({f"baseline.{seed}.{name}": value for name, value in baseline.items()})
+    for seed, metrics in kept.get("baselines", {}).items():
+        row.update({f"baseline.{seed}.{name}": value for name, value in metrics.items()})
     return row
 
 

@@ -26,7 +26,8 @@ from kdsweep.run.records import (
     network_record,
 )
 from kdsweep.run.session import Session
-from kdsweep.run.shared import Networks
+from kdsweep.run.shared import Shared, baseline_key, prepare
+from kdsweep.run.training import train_members
 from kdsweep.teachers import stored
 from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
@@ -65,10 +66,10 @@ class _Batch:
     """Takes one plan through teacher, baselines, students and records."""
 
     def __init__(self, session: Session, plan: Plan, create_pruning: CreatePruning | None) -> None:
+        self.session = session
         self.plan = plan
         self.create_pruning = create_pruning
         self.logger = session.logger(plan.config, plan.hardware.describe())
-        self.networks = Networks(plan, session.store, self.logger)
         self.split = plan.dataset.evaluation.name
         self.images = len(plan.dataset.evaluation.labels)
 
@@ -95,19 +96,20 @@ class _Batch:
             raise
 
     def _train(self) -> dict[Path, Outcome]:
-        teacher = self.networks.teacher() if self.plan.needs_teacher else None
-        found = self.networks.baselines()
-        test = self._baselines_on_test(found)
-        compared = {job.folder: self._baselines_of(job, found, test) for job in self.plan.jobs}
+        shared = prepare(self.session, self.plan, self.logger)
+        test = self._baselines_on_test(shared.baselines)
+        compared = {
+            job.folder: self._baselines_of(job, shared.baselines, test) for job in self.plan.jobs
+        }
         outcomes: dict[Path, Outcome] = {}
         for job in self.plan.jobs:
             baselines = compared[job.folder]
             if baselines and not any(one.metrics for one in baselines):
-                key = self.networks.baseline_key(job, job.baseline_seeds[0])
-                outcomes[job.folder] = self._failed(job, self.networks.broken[key], baselines)
+                error = shared.broken[baselines[0].key]
+                outcomes[job.folder] = self._failed(job, error, baselines)
         jobs = [job for job in self.plan.jobs if job.folder not in outcomes]
         if jobs:
-            outcomes |= self._students(jobs, teacher, found, compared)
+            outcomes |= self._students(jobs, shared, compared)
         return outcomes
 
     def _failed(
@@ -128,7 +130,7 @@ class _Batch:
         """A job's baselines in the order of their seeds, those included that failed."""
         records = []
         for seed in job.baseline_seeds:
-            key = self.networks.baseline_key(job, seed)
+            key = baseline_key(self.plan, job, seed)
             records.append(
                 network_record(
                     found[key],
@@ -143,14 +145,13 @@ class _Batch:
     def _students(
         self,
         jobs: Sequence[Job],
-        teacher: Found | None,
-        found: Mapping[str, Found],
+        shared: Shared,
         compared: Mapping[Path, Sequence[NetworkRecord]],
     ) -> dict[Path, Outcome]:
         plan = self.plan
         runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in jobs}
         if jobs[0].is_baseline:
-            results = self._stored_students(jobs, found, runs)
+            results = self._stored_students(jobs, shared, runs)
         else:
             members = [
                 Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
@@ -160,15 +161,18 @@ class _Batch:
             logged = {
                 job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
-            title = f"student {plan.config.pair.student.name}"
-            spec = PopulationSpec(
-                config=plan.config, teacher=teacher, images=self.networks.dreamt(teacher)
+            results = train_members(
+                self.session,
+                plan,
+                PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images),
+                members,
+                title=f"student {plan.config.pair.student.name}",
+                runs=logged,
+                pruning=self._pruning(jobs),
             )
-            results = self.networks.train(title, spec, members, logged, self._pruning(jobs))
-        costs = self.networks.student_costs(found)
         return {
             job.folder: self._conclude(
-                job, results, runs[job.folder], teacher, compared[job.folder], costs
+                job, results, runs[job.folder], shared, compared[job.folder]
             )
             for job in jobs
         }
@@ -176,21 +180,21 @@ class _Batch:
     def _stored_students(
         self,
         jobs: Sequence[Job],
-        found: Mapping[str, Found],
+        shared: Shared,
         runs: Mapping[Path, Mapping[int | None, str]],
     ) -> dict[str, Trained]:
         """Students without a teacher are trained, and found, as baselines are."""
         results = {}
         for job in jobs:
             for seed in job.seeds:
-                key = self.networks.baseline_key(job, seed)
-                if key not in found:
-                    reason = str(self.networks.broken[key])
+                key = baseline_key(self.plan, job, seed)
+                if key not in shared.baselines:
+                    reason = str(shared.broken[key])
                     name = job.member(seed)
                     results[name] = Trained(name=name, seed=seed, status="failed", reason=reason)
                     continue
-                results[job.member(seed)] = stored.replay(found[key])
-                history = found[key].meta.history
+                results[job.member(seed)] = stored.replay(shared.baselines[key])
+                history = shared.baselines[key].meta.history
                 self.logger.tracker.log_history(runs[job.folder][seed], history)
         return results
 
@@ -207,12 +211,11 @@ class _Batch:
         job: Job,
         results: Mapping[str, Trained],
         runs: dict[int | None, str],
-        teacher: Found | None,
+        shared: Shared,
         baselines: Sequence[NetworkRecord],
-        costs: Mapping[str, float],
     ) -> Outcome:
         """Measure a job's students, and write its record and their weights."""
-        dataset = self.plan.dataset
+        dataset, teacher, costs = self.plan.dataset, shared.teacher, shared.costs
         if teacher is not None:
             costs = {**costs, **compression(teacher.meta.costs, costs)}
         students = []
@@ -265,7 +268,7 @@ class _Batch:
                 job.folder
                 for job in self.plan.jobs
                 for seed in job.baseline_seeds
-                if self.networks.baseline_key(job, seed) == key
+                if baseline_key(self.plan, job, seed) == key
             }
             metrics, right = self._on_test(trained.state)
             for folder in folders:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from kdsweep.config import Config
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
@@ -40,17 +40,22 @@ class Plan:
         return self.jobs[0].config
 
 
-def plan(jobs: Sequence[Job]) -> list[Plan]:
+def plan(jobs: Sequence[Job], datasets: Datasets | None = None) -> list[Plan]:
     """Check every job, and group those that can train together.
+
+    Args:
+        jobs: of one root.
+        datasets: those that are loaded; None: none is.
 
     Raises:
         UserError: the first thing that can't be had as it was asked for.
     """
+    datasets = datasets or Datasets()
     plans = []
     for group in group_jobs(jobs):
         config = group[0].config
         hardware = choose_hardware(config.train)
-        dataset = load_device_dataset(config, hardware)
+        dataset = datasets.load(config, hardware)
         with torch.random.fork_rng(devices=[]):
             student = build_student(PopulationSpec(config=config), dataset)
             teacher = build_student(PopulationSpec(config=config, role="teacher"), dataset)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.losses import Loss, hyperparameters
 from kdsweep.run.networks import PopulationSpec, build_student, load_teachers, losses_of
+from kdsweep.teachers.bank import Banks
 from kdsweep.teachers.outputs import create_outputs
 from kdsweep.train.batch import StoredImages
 from kdsweep.train.criterion import Total
@@ -31,6 +32,9 @@ def train_population(
     spec: PopulationSpec,
     members: Sequence[Member],
     observer: Observer,
+    *,
+    datasets: Datasets | None = None,
+    banks: Banks | None = None,
     on_fill: Callable[[int], None] | None = None,
 ) -> dict[str, Trained]:
     """Train ``members`` together on this process's device.
@@ -39,6 +43,8 @@ def train_population(
         spec: what they have in common.
         members: different ones, by name.
         observer: hears of steps and epochs.
+        datasets: those that are loaded; None: none is.
+        banks: of teachers' logits, those that are open; None: none is.
         on_fill: hears how many views the teacher is about to look at.
 
     Raises:
@@ -48,13 +54,13 @@ def train_population(
     config = spec.config
     hardware = choose_hardware(config.train)
     configure(hardware)
-    dataset = load_device_dataset(config, hardware)
+    dataset = (datasets or Datasets()).load(config, hardware)
     if spec.images is not None:
         dataset = dreams.instead_of_real(dataset, spec.images, config.data, hardware)
     teachers = load_teachers(spec, dataset, hardware)
     losses = _create_losses(spec, dataset, teachers)
     population = _create_population(spec, members, losses, dataset, teachers, hardware)
-    source = _create_source(spec, losses, dataset, teachers, hardware, on_fill)
+    source = _create_source(spec, losses, dataset, teachers, hardware, banks or Banks(), on_fill)
     criterion = Total(losses, dataset.labels, config)
     setup = TrainingSetup(
         source=source,
@@ -120,6 +126,7 @@ def _create_source(
     dataset: DeviceDataset,
     teachers: Sequence[nn.Module],
     hardware: Hardware,
+    banks: Banks,
     on_fill: Callable[[int], None] | None,
 ) -> StoredImages | Generators:
     """What the members train on; where images are generated, no real one is read."""
@@ -141,7 +148,14 @@ def _create_source(
     if any(loss.spec.needs_teacher for loss in losses.values()):
         assert spec.teacher is not None
         outputs = create_outputs(
-            spec.teacher, teachers, config, dataset, hardware, taps=taps, on_fill=on_fill
+            spec.teacher,
+            teachers,
+            config,
+            dataset,
+            hardware,
+            banks=banks,
+            taps=taps,
+            on_fill=on_fill,
         )
     return StoredImages(dataset.views, dataset.labels, outputs, batch_size=batch_size)
 

@@ -7,23 +7,29 @@ from types import TracebackType
 from typing import Self
 
 from kdsweep.config import Config
+from kdsweep.data.device import Datasets
 from kdsweep.run.logger import RunLogger
-from kdsweep.run.workers import stop_workers
+from kdsweep.run.workers import Workers
 from kdsweep.store import Store
+from kdsweep.teachers.bank import Banks
 from kdsweep.tracking import Tracker
 from kdsweep.tracking.session import TrackingSession
 
 
 class Session:
-    """The store, the tracker and the worker processes of one command.
+    """The store, the tracker, the loaded data and the worker processes of one command.
 
     Args:
         config: of any job: all of a session's have one root and one tracking.
+        datasets: those that are loaded.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, datasets: Datasets | None = None) -> None:
         root = Path(config.root)
         self.store = Store(root)
+        self.datasets = datasets or Datasets()
+        self.banks = Banks()
+        self.workers = Workers()
         self.tracking = TrackingSession(root, config.tracking)
 
     @property
@@ -37,7 +43,7 @@ class Session:
 
     def close(self) -> None:
         """End what would outlive the command."""
-        stop_workers()
+        self.workers.stop()
         self.tracking.close()
 
     def __enter__(self) -> Self:

@@ -15,11 +15,11 @@ from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
 from kdsweep.run.grouping import numbers
 from kdsweep.run.job import Job
-from kdsweep.run.logger import Pruning, RunLogger
+from kdsweep.run.logger import RunLogger
 from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.run.plan import Plan
+from kdsweep.run.session import Session
 from kdsweep.run.training import train_members
-from kdsweep.store import Store
 from kdsweep.teachers import chain, keys
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.stored import Found
@@ -39,34 +39,42 @@ class Shared:
     baselines: Mapping[str, Found]  # by key
     broken: Mapping[str, TrainingError]  # why baselines could not be trained, by key
     images: Path | None  # dreamt ones, that replace the real ones
+    costs: Mapping[str, float]  # of a student: parameters, size, FLOPs and, if asked for, latency
 
 
-def prepare(plan: Plan, store: Store, logger: RunLogger) -> Shared:
+def prepare(session: Session, plan: Plan, logger: RunLogger) -> Shared:
     """Find what the jobs of a plan share, or train it.
 
     Raises:
         UserError: the teacher knows no more than chance.
         TrainingError: the teacher could not be trained.
     """
-    networks = Networks(plan, store, logger)
+    networks = Networks(session, plan, logger)
     teacher = networks.teacher() if plan.needs_teacher else None
     baselines = networks.baselines()
-    every = {networks.baseline_key(job, seed) for job in plan.jobs for seed in _alone(job)}
+    every = {baseline_key(plan, job, seed) for job in plan.jobs for seed in _alone(job)}
     trains = not every or bool(baselines)  # students with nothing to compare with are not trained
     return Shared(
         teacher=teacher,
         baselines=baselines,
         broken=networks.broken,
         images=networks.dreamt(teacher) if trains else None,
+        costs=networks.student_costs(baselines) if trains else {},
     )
+
+
+def baseline_key(plan: Plan, job: Job, seed: int) -> str:
+    """Names the baseline of one seed of a job."""
+    return keys.baseline_key(job.config, plan.dataset, plan.hardware, seed)
 
 
 class Networks:
     """Finds what a plan's jobs share in the store, trains what is missing, and keeps it there."""
 
-    def __init__(self, plan: Plan, store: Store, logger: RunLogger) -> None:
+    def __init__(self, session: Session, plan: Plan, logger: RunLogger) -> None:
+        self.session = session
         self.plan = plan
-        self.store = store
+        self.store = session.store
         self.logger = logger
         self.broken: dict[str, TrainingError] = {}  # baselines that could not be trained, by key
 
@@ -118,7 +126,7 @@ class Networks:
     def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
         plan = self.plan
-        wanted = {self.baseline_key(job, s): (job, s) for job in plan.jobs for s in _alone(job)}
+        wanted = {baseline_key(plan, job, s): (job, s) for job in plan.jobs for s in _alone(job)}
         found = self._stored_baselines(wanted)
         missing = {key: wanted[key] for key in wanted if key not in found}
         if not missing:
@@ -140,10 +148,6 @@ class Networks:
         if found:
             log.info("baselines: %d found", len(found))
         return found
-
-    def baseline_key(self, job: Job, seed: int) -> str:
-        """Names the baseline of one seed of a job."""
-        return keys.baseline_key(job.config, self.plan.dataset, self.plan.hardware, seed)
 
     def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
         plan = self.plan
@@ -213,18 +217,9 @@ class Networks:
         spec: PopulationSpec,
         members: list[Member],
         runs: dict[str, str],
-        pruning: Pruning | None = None,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
-        return train_members(
-            self.plan,
-            spec,
-            members,
-            title=title,
-            tracker=self.logger.tracker,
-            runs=runs,
-            pruning=pruning,
-        )
+        return train_members(self.session, self.plan, spec, members, title=title, runs=runs)
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""

@@ -8,31 +8,30 @@ from kdsweep.run.logger import Pruning, RunObserver
 from kdsweep.run.networks import PopulationSpec
 from kdsweep.run.plan import Plan
 from kdsweep.run.population import train_population
-from kdsweep.run.workers import workers
+from kdsweep.run.session import Session
 from kdsweep.terminal.progress import Progress
-from kdsweep.tracking import Tracker
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 
 
 def train_members(
+    session: Session,
     plan: Plan,
     spec: PopulationSpec,
     members: list[Member],
     *,
     title: str,
-    tracker: Tracker,
     runs: Mapping[str, str],
     pruning: Pruning | None = None,
 ) -> dict[str, Trained]:
     """Train the members as one population, in processes where the hardware wants them.
 
     Args:
+        session: with its processes, and where metrics go.
         plan: whose hardware they are trained on.
         spec: what they have in common.
         members: different ones, by name.
         title: what the progress calls them.
-        tracker: where their metrics go.
         runs: the run of each, by name.
         pruning: may send members home.
     """
@@ -43,13 +42,15 @@ def train_members(
         metric=f"{plan.dataset.evaluation.prefix}_accuracy",
         members=len(members),
     ) as progress:
-        observer = RunObserver(tracker, runs, progress, pruning)
+        observer = RunObserver(session.tracker, runs, progress, pruning)
         processes = plan.hardware.workers
         if min(processes, len(members)) > 1:
-            return workers().train(spec, members, observer, processes=processes)
+            return session.workers.train(spec, members, observer, processes=processes)
         return train_population(
             spec,
             members,
             observer,
+            datasets=session.datasets,
+            banks=session.banks,
             on_fill=lambda n: progress.note(f"teacher reads {n} views"),
         )

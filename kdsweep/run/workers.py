@@ -25,9 +25,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, WorkerLost
 from kdsweep.run.networks import PopulationSpec
 from kdsweep.run.population import train_population
+from kdsweep.teachers.bank import Banks
 from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
 
@@ -176,19 +178,6 @@ class Workers:
         self.running = []
 
 
-_workers = Workers()
-
-
-def workers() -> Workers:
-    """This process's own."""
-    return _workers
-
-
-def stop_workers() -> None:
-    """End every worker of this process."""
-    _workers.stop()
-
-
 def split(members: Sequence[Member], parts: int) -> list[list[Member]]:
     """Consecutive parts whose sizes differ by at most one; none is empty."""
     parts = min(parts, len(members))
@@ -219,18 +208,25 @@ def _serve(pipe: Connection) -> None:
     """What a worker does: train what comes, until its parent ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(*CLOSED):
+        datasets, banks = Datasets(), Banks()
         while True:
             spec, members = _receive(pipe)
-            _send(pipe, _train_part(spec, members, pipe))
+            _send(pipe, _train_part(spec, members, pipe, datasets, banks))
 
 
 def _train_part(
-    spec: PopulationSpec, members: list[Member], pipe: Connection
+    spec: PopulationSpec,
+    members: list[Member],
+    pipe: Connection,
+    datasets: Datasets,
+    banks: Banks,
 ) -> tuple[str, object]:
     train = dataclasses.replace(spec.config.train, fuse="loop", threads=1)
     own = dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
     try:
-        return "done", train_population(own, members, _Remote(pipe))
+        return "done", train_population(
+            own, members, _Remote(pipe), datasets=datasets, banks=banks
+        )
     except KdsweepError as error:
         return "error", error
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsweep.config import Config
 from kdsweep.config.typed import typed
+from kdsweep.data.device import Datasets
 from kdsweep.run.job import Job
 from kdsweep.run.plan import Plan, plan, refuse_idle_axes
 from kdsweep.sweep.compose import Composer
@@ -42,11 +43,15 @@ class Cells:
         context: Hydra's.
         config: of the sweep.
         space: of its cells.
+        datasets: those that are loaded.
     """
 
-    def __init__(self, context: HydraContext, config: DictConfig, space: Space) -> None:
+    def __init__(
+        self, context: HydraContext, config: DictConfig, space: Space, datasets: Datasets
+    ) -> None:
         self.composer = Composer(context, config)
         self.space = space
+        self.datasets = datasets
         self.known: dict[frozenset[tuple[str, Any]], Checked] = {}
         self.plans: list[Plan] = []
 
@@ -60,7 +65,7 @@ class Cells:
             log.info("checking %d cells", len(points))
         self.first = self.composer.compose(self.space.overrides(points[0]))
         checked = [self._checked(point) for point in points]
-        self.plans = plan([_job(one) for one in checked])
+        self.plans = plan([_job(one) for one in checked], self.datasets)
         refuse_idle_axes(self.plans)  # of the whole sweep: a batch may well share a value
 
     @property
@@ -74,7 +79,7 @@ class Cells:
             return known
         checked = self._checked(point)
         there = {one.key for one in self.plans}
-        self.plans += [one for one in plan([_job(checked)]) if one.key not in there]
+        self.plans += [one for one in plan([_job(checked)], self.datasets) if one.key not in there]
         return checked
 
     def _checked(self, point: Point) -> Checked:

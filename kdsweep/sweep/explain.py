@@ -20,6 +20,7 @@ _OF_FILES = (
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR,
     errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT, errno.ELOOP, errno.EINVAL,
 )  # fmt: skip
+_OF_FOLDERS = (errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST)
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -39,15 +40,21 @@ def explain(error: BaseException) -> tuple[str, int]:
     elif broken is not None:
         line, status = str(broken), broken.exit_status
     elif isinstance(error, OSError) and error.filename and error.errno in _OF_FILES:
-        mend = "make it readable and writable, or name another"
-        if error.errno == errno.ENAMETOOLONG:
-            mend = "shorten root= and study="
-        line = f"{shortened(str(error.filename), 200)}: {error.strerror}; {mend}"
+        line = _of_file(error)
         status = UserError.exit_status
     else:
         where = f"set {FULL_ERROR}=1 to see where"
         line, status = f"unexpected {type(error).__name__}: {error} ({where})", 1
     return hide_passwords(line), status
+
+
+def _of_file(error: OSError) -> str:
+    what = f"{shortened(str(error.filename), 200)}: {error.strerror}"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{what}; shorten root= and study="
+    if error.errno in _OF_FOLDERS:
+        return f"can't write in {what}; choose another folder with root=..."
+    return f"{what}; make it readable and writable, or name another"
 
 
 def explain_storage_error(error: BaseException, url: str | None) -> KdsweepError | None:

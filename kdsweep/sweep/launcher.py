@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -60,8 +60,8 @@ class FusedLauncher(Launcher):
             jobs.append(
                 Job(config=config, folder=folder / str(number), overrides=tuple(overrides))
             )
-        plans = plan(jobs)
         with Session(jobs[0].config) as session:
+            plans = plan(jobs, session.datasets)
             return self.train(session, composer, jobs, plans)
 
     def train(
@@ -83,7 +83,7 @@ class FusedLauncher(Launcher):
         setup_globals()
         opened = [HydraJob(job, composer.job(job), self.hydra_context) for job in jobs]
         for one in opened:
-            refuse_chdir(one.config)
+            refuse_chdir(one.config.hydra)
             one.open(self.task_function)
         try:
             with logged(opened):
@@ -115,9 +115,9 @@ def refuse_handlers(config: DictConfig) -> None:
             )
 
 
-def refuse_chdir(config: DictConfig) -> None:
+def refuse_chdir(hydra: Any) -> None:
     """Jobs that train together can't each have a working folder of their own."""
-    if config.hydra.job.chdir:
+    if hydra.job.chdir:
         raise UserError(
             "hydra.job.chdir=true: allowed is false; every job has its output folder anyway"
         )

@@ -13,6 +13,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
+from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.hardware.choose import batch_of_cells, usable_cores
 from kdsweep.results.cells import DRAWN
@@ -67,10 +68,12 @@ class SweepLoop:
         self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
         self.grid = is_grid(self.sampler)
         _refuse_subdir(self.config)
-        refuse_chdir(self.config)
+        refuse_chdir(self.config.hydra)
         refuse_handlers(self.config)
-        self.cells = Cells(sweeper.hydra_context, self.config, self.space)
+        self.datasets = Datasets()
+        self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
         self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
     def run(self) -> None:
@@ -108,7 +111,7 @@ class SweepLoop:
             self.rounds = Rounds(
                 self.study, self.cells, points, self.folder, self.options.n_trials
             )
-        with lease, Session(self.typed) as session:
+        with lease, Session(self.typed, self.datasets) as session:
             self.session = session
             try:
                 self._train_all(content)
@@ -265,7 +268,9 @@ class SweepLoop:
             record = self._write_failed(job, reason)
         self.study.fail(claim, reason, final=final, record=record)
         self.failed[Unit.of(claim.point, claim.round)] = reason
-        log.error("trial %d failed: %s", claim.number, reason)
+        self.given_back += not final
+        again = "" if final else "; the same command trains its cell again"
+        log.error("trial %d failed: %s%s", claim.number, reason, again)
 
     def _write_failed(self, job: Job, reason: str) -> Record:
         images = self.cells.plans[0].dataset.evaluation
@@ -292,8 +297,10 @@ class SweepLoop:
         """A sweep with cells that failed has not done what it was asked for."""
         if self.failed:
             first = next(iter(self.failed.values()))
+            again = f"; the same command tries {self.given_back} again" if self.given_back else ""
             raise TrainingError(
-                f"{len(self.failed)} trials of study {self.study.name} failed; the first: {first}"
+                f"{len(self.failed)} trials of study {self.study.name} failed; the first: "
+                f"{first}{again}"
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kdsweep.config.secrets import hide_passwords
+from kdsweep.data.device import Datasets
 from kdsweep.errors import UserError
 from kdsweep.run.batch import run_plans
 from kdsweep.run.job import make_job
@@ -28,16 +29,16 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
     """
     folder = Path(hydra.runtime.output_dir)
     try:
-        if hydra.job.chdir:
-            refuse_chdir(config)
+        refuse_chdir(hydra)
         job = make_job(config, hydra)
-        plans = plan([job])
+        datasets = Datasets()
+        plans = plan([job], datasets)
     except UserError:
         _remove(folder)
         raise
     for path in folder.glob(f"{hydra.output_subdir}/*.yaml"):
         path.write_text(hide_passwords(path.read_text()))
-    with Session(job.config) as session:
+    with Session(job.config, datasets) as session:
         outcome = run_plans(session, plans, create_pruning=create_pruning())[job.folder]
         if single and outcome.error is None:
             report_single(session, job, outcome)

@@ -22,7 +22,6 @@ from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import TeacherOutputs
 
 BANK_LIMIT = 16 << 30  # bytes of a bank that is still worth its disk and memory
-_banks = Banks()  # of this process
 
 
 def create_outputs(
@@ -32,9 +31,9 @@ def create_outputs(
     dataset: DeviceDataset,
     hardware: Hardware,
     *,
+    banks: Banks,
     taps: tuple[str, ...] = (),
     on_fill: Callable[[int], None] | None = None,
-    banks: Banks = _banks,
 ) -> TeacherOutputs:
     """What teaches a population: one network, or every one of an ensemble.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdsweep.errors import UserError
 from kdsweep.tracking import calls
-from kdsweep.tracking.base import RecordRefused, StoreAway
+from kdsweep.tracking.base import RecordRefused, RunRecord, StoreAway
 from kdsweep.tracking.connect import locked
 from kdsweep.tracking.owner import Owner, this_process
 from kdsweep.tracking.params import key_name
@@ -247,6 +247,22 @@ def owners(run: Run) -> list[Owner]:
     """The processes that have a run open."""
     tags = run.data.tags
     return [Owner.parse(value) for key, value in tags.items() if key.startswith(OWNER)]
+
+
+def run_record(run: Run) -> RunRecord:
+    """A run of the store in our own words."""
+    tags = run.data.tags
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        parent=tags.get(PARENT),
+        sweep=tags.get(KIND) == "sweep",
+        status=run.info.status,
+        state=tags.get(STATE, run.info.status.lower()),
+        params=run.data.params,
+        tags=tags,
+        metrics=run.data.metrics,
+    )
 
 
 def _counts(run: Run) -> bool:

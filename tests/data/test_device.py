@@ -12,7 +12,7 @@ import torch
 
 from kdsweep.config import Config, DataConfig, EvaluateConfig, TrainConfig
 from kdsweep.data import load_dataset
-from kdsweep.data.device import Datasets, load_device_dataset
+from kdsweep.data.device import Datasets
 from kdsweep.data.digits import open_digits
 from kdsweep.errors import UserError
 from tests.train.setting import ONE_BY_ONE
@@ -83,12 +83,6 @@ def test_a_dataset_that_is_not_kept_is_let_go(root: Path) -> None:
     datasets.load(config(root, split_seed=1), ONE_BY_ONE)
     gc.collect()
     assert views() is None
-
-
-def test_a_process_keeps_its_datasets(root: Path) -> None:
-    assert load_device_dataset(config(root), ONE_BY_ONE) is load_device_dataset(
-        config(root), ONE_BY_ONE
-    )
 
 
 def test_a_batch_is_no_larger_than_the_data(root: Path) -> None:

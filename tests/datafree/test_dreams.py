@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdsweep.config import Config, DataConfig, DistillConfig, InversionConfig, TrainConfig
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
@@ -54,7 +54,7 @@ def made(
     store, steps = Store(Path(config.root)), list[tuple[int, int]]()
     meta = NetworkMeta(name="net", seed=0, classes=10, split="validation")
     teacher = Found(kind="teacher", key=key, folder=Path("nowhere"), meta=meta, found=True)
-    dataset = load_device_dataset(config, hardware)
+    dataset = Datasets().load(config, hardware)
     folder = dreams.find_or_make(
         store, teacher, load, config, dataset, hardware, lambda *step: steps.append(step)
     )

@@ -10,13 +10,11 @@ from typing import NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 
-import kdsweep.run.plan
-import kdsweep.run.population
 from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.data import Split
-from kdsweep.data.device import DeviceDataset, load_device_dataset, views_of
+from kdsweep.data.device import Datasets, DeviceDataset, views_of
 from kdsweep.errors import UserError
 from kdsweep.evaluate.cost import parameter_count
 from kdsweep.hardware.choose import Hardware
@@ -44,8 +42,11 @@ class Untouchable:
         raise AssertionError("a real training image was counted")
 
 
-def without_pixels(config: Config, hardware: Hardware) -> DeviceDataset:
-    real = load_device_dataset(config, hardware)
+load = Datasets.load
+
+
+def without_pixels(datasets: Datasets, config: Config, hardware: Hardware) -> DeviceDataset:
+    real = load(datasets, config, hardware)
     hidden = Split(images=Untouchable(), labels=real.host.train.labels)
     return dataclasses.replace(
         real,
@@ -81,8 +82,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdsweep.run.plan, "load_device_dataset", without_pixels)
-    monkeypatch.setattr(kdsweep.run.population, "load_device_dataset", without_pixels)
+    monkeypatch.setattr(Datasets, "load", without_pixels)
 
 
 def record(job: Job) -> Record:

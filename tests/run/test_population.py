@@ -97,7 +97,10 @@ def test_theta_is_the_temperature_where_it_is_learned() -> None:
     [
         ({"dkd": {"name": "linear"}}, "schedules.dkd=.*alpha, temperature, hinton"),
         ({"alpha": {"name": "linear", "end": 2}}, r"schedules.alpha.end=2: allowed is 0 to 1"),
-        ({"temperature": {"name": "linear"}}, "schedules.temperature.end=0.0: allowed is above 0"),
+        (
+            {"temperature": {"name": "linear"}},
+            "schedules.temperature.end=0.0: allowed is 0.001 to 1,000",
+        ),
         ({"alpha": {"nme": "linear"}}, "schedules.alpha.nme=linear: allowed are name, end"),
         ({"alpha": {"end": "x"}}, "schedules.alpha.end=x: allowed is a number"),
         ({"alpha": "linear"}, "schedules.alpha=linear: allowed is a mapping"),

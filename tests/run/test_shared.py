@@ -18,7 +18,7 @@ from kdsweep.run import shared
 from kdsweep.run.job import Job
 from kdsweep.run.plan import Plan, plan
 from kdsweep.run.session import Session
-from kdsweep.run.shared import Networks, Shared, prepare
+from kdsweep.run.shared import Networks, Shared, baseline_key, prepare
 from kdsweep.sweep.plugins import register
 from kdsweep.teachers.stored import Found
 from tests.test_methods import QUICK
@@ -45,12 +45,12 @@ def only_plan(root: Path, *overrides: tuple[str, ...]) -> Plan:
 
 def networks(made: Plan) -> Networks:
     session = Session(made.config)
-    return Networks(made, session.store, session.logger(made.config, "cpu"))
+    return Networks(session, made, session.logger(made.config, "cpu"))
 
 
 def shared_by(made: Plan) -> Shared:
     with Session(made.config) as session:
-        return prepare(made, session.store, session.logger(made.config, "cpu"))
+        return prepare(session, made, session.logger(made.config, "cpu"))
 
 
 def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
@@ -69,10 +69,8 @@ def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
     two, four, diverging = made.jobs
     seeds = list(two.baseline_seeds)
     assert len(seeds) == 2
-    ours, theirs = (
-        [networks(made).baseline_key(job, seed) for seed in seeds] for job in (two, diverging)
-    )
-    assert ours == [networks(made).baseline_key(four, s) for s in seeds]  # any temperature's
+    ours, theirs = ([baseline_key(made, job, seed) for seed in seeds] for job in (two, diverging))
+    assert ours == [baseline_key(made, four, s) for s in seeds]  # any temperature's
     assert {key: found.meta.seed for key, found in first.baselines.items()} == dict(
         zip(ours, seeds, strict=True)
     )
@@ -136,7 +134,7 @@ def test_what_another_process_trains_meanwhile_is_not_trained_again(
 ) -> None:
     made = only_plan(tmp_path, ("distill=none", "seeds=2"))
     mine, its = networks(made), networks(made)
-    keys = [mine.baseline_key(made.jobs[0], seed) for seed in (0, 1)]
+    keys = [baseline_key(made, made.jobs[0], seed) for seed in (0, 1)]
     lock_group = mine.store.lock_group
 
     def after_the_other(kind: str, wanted: list[str]) -> object:

@@ -15,7 +15,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrainConfig,
 )
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.results.record import NetworkRecord
@@ -43,7 +43,7 @@ def config(place: Path, **teacher: object) -> Config:
 
 def ready(config: Config) -> tuple[DeviceDataset, Hardware]:
     hardware = choose_hardware(config.train)
-    return load_device_dataset(config, hardware), hardware
+    return Datasets().load(config, hardware), hardware
 
 
 def links(config: Config) -> list[chain.Link]:

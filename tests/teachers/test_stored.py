@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kdsweep.config import Config, DataConfig, EvaluateConfig, TrainConfig
-from kdsweep.data.device import DeviceDataset, load_device_dataset
+from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.store import META, Store, with_checksum, write_json
 from kdsweep.teachers import chain, stored
@@ -47,7 +47,7 @@ def test_metrics_are_named_for_their_images(split: str, prefix: str) -> None:
 
 def dataset(root: Path, **data: object) -> DeviceDataset:
     config = Config(data=DataConfig(image_size=8, **data), root=str(root))
-    return load_device_dataset(config, ONE_BY_ONE)
+    return Datasets().load(config, ONE_BY_ONE)
 
 
 def test_what_is_kept_is_found_and_can_be_replayed(tmp_path: Path) -> None:
@@ -155,6 +155,6 @@ def test_too_few_test_images_are_refused_in_the_published_protocol(tmp_path: Pat
         evaluate=EvaluateConfig(protocol="published"),
         root=str(tmp_path),
     )
-    images = few(load_device_dataset(config, ONE_BY_ONE), 9)
+    images = few(Datasets().load(config, ONE_BY_ONE), 9)
     with pytest.raises(UserError, match=r"^evaluate.protocol=published: leaves 9 test images"):
         chain.check(config, images, ONE_BY_ONE)

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,10 @@ class MlflowServer:
         return [answer]
 
 
-def create_server(folder: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
+@contextlib.contextmanager
+def serving(
+    folder: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MlflowServer]:
     """A server over a database that exists; it keeps artefacts in ``folder``."""
     for name, value in (
         ("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{database}"),
@@ -94,4 +97,11 @@ def create_server(folder: Path, database: Path, monkeypatch: pytest.MonkeyPatch)
         from mlflow.server import app, handlers
     for name in ("_tracking_store", "_artifact_repo"):  # of an earlier test's server
         monkeypatch.setattr(handlers, name, None)
-    return MlflowServer(app)
+    # It would set the process's own address, in the environment as well.
+    monkeypatch.setattr(handlers.utils, "set_tracking_uri", lambda uri: None)
+    server = MlflowServer(app)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

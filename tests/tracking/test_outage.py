@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ import pytest
 
 from kdsweep.config import TrackingConfig
 from kdsweep.errors import UserError
-from kdsweep.tracking import Tracker, TrackingError, create_tracker, mlflow_tracker, writer
+from kdsweep.tracking import Tracker, TrackingError, connection, create_tracker, writer
 from kdsweep.tracking.outbox import FOLDER
-from tests.tracking.server import MlflowServer, create_server
+from tests.tracking.server import MlflowServer, serving
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
-    server = create_server(tmp_path / "of-server", root / "mlflow.db", monkeypatch)
-    server.start()
-    yield server
-    server.stop()
+    with serving(tmp_path / "of-server", root / "mlflow.db", monkeypatch) as server:
+        yield server
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 @pytest.fixture
@@ -165,8 +165,11 @@ def test_a_server_that_comes_back_gets_everything_once(
     assert tracker.compare_url([run]).count(run) == 1
     lines = [line for line in caplog.messages if not line.startswith("Runs go to")]
     assert lines == [lines[0], "The tracking store is back and has all records"]
-    assert lines[0].startswith(f"tracking.uri={server.uri}: ")
-    assert lines[0].endswith(": connection refused; training goes on, and records wait under root")
+    assert re.fullmatch(
+        rf"tracking\.uri={server.uri}: .* of run \w+: (connection refused|it hung up); "
+        "training goes on, and records wait under root",
+        lines[0],
+    )
 
 
 def test_a_server_that_stays_away_gets_everything_in_the_next_session(
@@ -203,9 +206,9 @@ def test_the_end_waits_for_a_server_that_is_about_to_return(
         if len(pauses) == 2:
             server.start()
 
-    monkeypatch.setattr(writer.time, "sleep", sleep)
-    tracker.shutdown()
-    monkeypatch.undo()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(writer.time, "sleep", sleep)
+        tracker.shutdown()
     assert len(pauses) >= 2
     assert by_name(server).keys() == {"s", "first", "second", "seed 0 of second"}
     assert list((here / FOLDER).iterdir()) == []
@@ -322,10 +325,32 @@ def test_a_refused_record_does_not_hold_up_the_rest(
     assert "Current state is deleted" in caplog.text
 
 
+def test_a_refused_file_leaves_the_rest_of_its_run(
+    tracker: Tracker, server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_: object) -> None:
+        raise MlflowException.invalid_parameter_value("too large")
+
+    server.stop()
+    run = tracker.open_run("first", parent=None, params={}, tags={})
+    server.start()
+    tracker.flush()
+    with monkeypatch.context() as small:
+        small.setattr(MlflowClient, "log_artifact", refuse)
+        finish(tracker, run, tmp_path)
+    train(tracker, run, range(1, 3))
+    tracker.flush()
+    assert by_name(server)["first"].info.status == "FINISHED"
+    assert curve(server, by_name(server)["first"]) == [(1, 1.0), (2, 2.0)]
+
+
 def test_a_record_that_always_fails_alone_is_left_out(
     tracker: Tracker, server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_tracker, "TRIES", 2)
+    monkeypatch.setattr(connection, "TRIES", 2)
     run = tracker.open_run("first", parent=None, params={}, tags={})
     tracker.flush()
 
