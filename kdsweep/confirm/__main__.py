@@ -28,6 +28,8 @@ whether distillation helped. A study is confirmed once: what has been seen can't
   again=true     confirm anew, on seeds that are fresh again; the verdict says so
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
+  tracking.uri=URL
+                 MLflow's address, if it has a password: records don't keep it
 
 It writes ROOT/confirmations/NAME/: selection.json (frozen before training), verdict.json.
 """
@@ -43,7 +45,7 @@ def main(given: list[str]) -> None:
         given,
         {
             "study": None, "top": "3", "side": "best", "seeds": "20", "again": "false",
-            "root": "mlruns", "storage": None,
+            "root": "mlruns", "storage": None, "tracking.uri": None,
         },
     )  # fmt: skip
     if values["study"] is None:
@@ -69,6 +71,7 @@ def main(given: list[str]) -> None:
             side=side,
             seeds=seeds,
             again=values["again"] == "true",
+            tracking_uri=values["tracking.uri"],
         )
 
 

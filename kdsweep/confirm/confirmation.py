@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
 from kdsweep.errors import TrainingError, UserError
@@ -42,7 +43,15 @@ METRIC = "test_accuracy"
 
 
 def confirm_study(
-    name: str, storage: str, *, root: Path, top: int, side: Side, seeds: int, again: bool
+    name: str,
+    storage: str,
+    *,
+    root: Path,
+    top: int,
+    side: Side,
+    seeds: int,
+    again: bool,
+    tracking_uri: str | None = None,
 ) -> None:
     """Confirm the chosen cells of a study and print the verdict.
 
@@ -68,7 +77,7 @@ def confirm_study(
         selection = choose(name, records, top=top, side=side, seeds=seeds, known=known)
         selection.write(folder / "selection.json")
     jobs = [
-        _job(finalist, selection, folder, root=root, storage=storage)
+        _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
     cells = _train(jobs)
@@ -85,15 +94,27 @@ def confirm_study(
 
 
 def _job(
-    finalist: Finalist, selection: Selection, folder: Path, *, root: Path, storage: str
+    finalist: Finalist,
+    selection: Selection,
+    folder: Path,
+    *,
+    root: Path,
+    storage: str,
+    uri: str | None,
 ) -> Job:
     """The finalist's training on fresh seeds; ``root`` may have been moved since the sweep."""
     config = config_from_plain(finalist.config)
+    uri = uri or config.tracking.uri
+    if uri is not None and HIDDEN in uri:
+        raise UserError(
+            f"tracking.uri={uri}: its password is not kept with the study; give tracking.uri=URL"
+        )
     moved = _moved(config.data.root, Path(config.root), root)
     config = dataclasses.replace(
         config,
         root=str(root),
         storage=storage,
+        tracking=dataclasses.replace(config.tracking, uri=uri),
         data=dataclasses.replace(config.data, root=moved),
         seed=selection.first_seed,
         seeds=selection.seeds,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kdsweep.errors import UserError
-from kdsweep.store import digest, write_json
+from kdsweep.store import write_json
 
 RECORD = "result.json"
 VERSION = 2  # of the file; raise it when a field changes its meaning
@@ -84,10 +84,6 @@ class Record:
     def metrics(self, name: str) -> list[float | None]:
         """A metric of each seed, in their order; None where it was not measured."""
         return [self.seeds[seed].metrics.get(name) for seed in sorted(self.seeds)]
-
-    def is_of(self, config: Mapping[str, Any]) -> bool:
-        """Whether it is of a job with this configuration, as ``dataclasses.asdict`` gives it."""
-        return digest(dict(self.config)) == digest(dict(config))
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold."""

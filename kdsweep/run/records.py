@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
+from kdsweep.config.secrets import hide_passwords, without_passwords
 from kdsweep.errors import UserError
 from kdsweep.results.record import COMPLETE, FAILED, PRUNED, NetworkRecord, Record, SeedRecord
 from kdsweep.run.job import Job
@@ -53,7 +54,7 @@ def make_record(
         study=job.config.study,
         trial=job.config.trial,
         round=job.config.round,
-        overrides=job.overrides,
+        overrides=tuple(map(hide_passwords, job.overrides)),
         state=state,
         reason=reason,
         objectives=tuple(names),
@@ -63,7 +64,7 @@ def make_record(
         run_id=run_id,
         seconds=sum(s.trained.seconds for s in students),
         costs=dict(costs),
-        config=dataclasses.asdict(job.config),
+        config=without_passwords(dataclasses.asdict(job.config)),
         seeds={s.trained.seed: _seed(s) for s in students},
         baselines=tuple(baselines),
         teacher=teacher,
@@ -88,7 +89,7 @@ def failed_record(
         study=job.config.study,
         trial=job.config.trial,
         round=job.config.round,
-        overrides=job.overrides,
+        overrides=tuple(map(hide_passwords, job.overrides)),
         state=FAILED,
         reason=reason,
         objectives=tuple(
@@ -101,7 +102,7 @@ def failed_record(
         run_id=None,
         seconds=0.0,
         costs={},
-        config=dataclasses.asdict(job.config),
+        config=without_passwords(dataclasses.asdict(job.config)),
         seeds=dict.fromkeys(job.seeds, nothing),
         baselines=tuple(baselines),
         teacher=None,

@@ -101,7 +101,9 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     return made
 
 
-def confirm(root: Path, config: Config = TRAINED, **changes: Any) -> dict[str, Any]:
+def confirm(
+    root: Path, config: Config = TRAINED, tracking_uri: str | None = None
+) -> dict[str, Any]:
     """Confirm trials 1 and 2, chosen before and trained with ``config``; the verdict's file."""
     folder = root / "confirmations" / "s"
     finalists = tuple(
@@ -119,10 +121,13 @@ def confirm(root: Path, config: Config = TRAINED, **changes: Any) -> dict[str, A
         study="s", round=1, chosen="2026-01-01T00:00:00", side="best", first_seed=FIRST_SEED,
         seeds=3, first_baseline_seed=FIRST_BASELINE, finalists=finalists,
     )  # fmt: skip
-    (folder).mkdir(parents=True, exist_ok=True)
-    dataclasses.replace(selection, **changes).write(folder / "selection.json")
+    folder.mkdir(parents=True, exist_ok=True)
+    selection.write(folder / "selection.json")
     storage = f"sqlite:///{root}/optuna.db"
-    confirm_study("s", storage, root=root, top=2, side="best", seeds=3, again=False)
+    confirm_study(
+        "s", storage, root=root, top=2, side="best", seeds=3, again=False,
+        tracking_uri=tracking_uri,
+    )  # fmt: skip
     verdict: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
     return verdict
 
@@ -226,3 +231,14 @@ def test_images_outside_of_the_folder_stay_where_they_are(
     data = dataclasses.replace(TRAINED.data, root=kept)
     confirm(tmp_path, dataclasses.replace(TRAINED, data=data))
     assert {job.config.data.root for job in training.jobs} == {kept}
+
+
+def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Training) -> None:
+    uri = "postgresql://me:***@host/db"
+    hidden = dataclasses.replace(TRAINED.tracking, uri=uri)
+    config = dataclasses.replace(TRAINED, tracking=hidden)
+    with pytest.raises(UserError, match=r"^tracking.uri=.*me:\*\*\*@host/db: its password is not"):
+        confirm(tmp_path, config)
+    assert training.jobs == []
+    confirm(tmp_path, config, tracking_uri="postgresql://me:s3cret@host/db")
+    assert {job.config.tracking.uri for job in training.jobs} == {"postgresql://me:s3cret@host/db"}

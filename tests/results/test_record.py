@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import UserError
 from kdsweep.results.record import (
     RECORD,
@@ -34,7 +33,7 @@ TEACHER = NetworkRecord(
 @pytest.mark.parametrize(
     "made",
     [
-        record(0, [70.5, 71.25], teacher=TEACHER, run_id="r", study=None, trial=None),
+        record(0, [70.5, 71.25], teacher=TEACHER, run_id="r", study=None),
         record(7, {3: 70.0, 4: math.nan}, (70.0, math.nan), round_=2),
         record(7, [70.0], state="pruned", reason="below the median", values=()),
         record(0, [70.0], objectives=("val_accuracy", "size_mib"), values=(70.0, 0.5)),
@@ -135,13 +134,6 @@ def test_a_metric_of_each_seed_in_their_order() -> None:
 @pytest.mark.parametrize(("split", "prefix"), [("validation", "val"), ("test", "test")])
 def test_the_prefix_of_its_metrics(split: str, prefix: str) -> None:
     assert record(0, [70.0], split=split).prefix == prefix
-
-
-def test_whose_record_it_is() -> None:
-    config = Config(distill=DistillConfig(losses={"hinton": {"weight": 1.0}}))
-    made = record(0, [70.0], config=dataclasses.asdict(config))
-    assert made.is_of(dataclasses.asdict(config))
-    assert not made.is_of(dataclasses.asdict(dataclasses.replace(config, seed=1)))
 
 
 def test_a_baseline_that_failed_has_no_metrics() -> None:

@@ -16,8 +16,8 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.errors import TrainingError
 from kdsweep.results.cells import cells_of
 from kdsweep.results.record import FAILED, find_record, read_record
+from kdsweep.run import batch, shared, training
 from kdsweep.run.plan import plan
-from kdsweep.run.shared import Networks
 from kdsweep.sweep.plugins import register
 from kdsweep.train.interfaces import Trained
 from tests.run.trained import job, train
@@ -39,17 +39,19 @@ def _composing() -> Iterator[None]:
 def diverging(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Let the members of one population that have a seed diverge in their first epoch."""
     chosen: list[tuple[str, int]] = []
-    plain = Networks.train
+    plain = training.train_members
 
-    def trained(self: Networks, title: str, *given: Any, **more: Any) -> dict[str, Trained]:
+    def trained(*given: Any, title: str, **more: Any) -> dict[str, Trained]:
+        kind = title.partition(" ")[0]
         return {
             name: dataclasses.replace(one, status="diverged", reason=REASON, state={}, logits=None)
-            if (title.partition(" ")[0], one.seed) in chosen
+            if (kind, one.seed) in chosen
             else one
-            for name, one in plain(self, title, *given, **more).items()
+            for name, one in plain(*given, title=title, **more).items()
         }
 
-    monkeypatch.setattr(Networks, "train", trained)
+    for module in (batch, shared):
+        monkeypatch.setattr(module, "train_members", trained)
     return lambda kind, seed: chosen.append((kind, seed))
 
 
@@ -150,3 +152,19 @@ def test_students_alone_are_baselines_of_their_seeds(
     assert REASON in str(outcome.error)
     assert [one.seed for one in left.baselines] == ([] if trial is None else [FIRST, FIRST + 1])
     assert ("delta_vs_baseline" in left.seeds[0].metrics) == (trial is not None)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_record_keeps_no_password(
+    tmp_path: Path, diverging: Callable[[str, int], None], fails: bool
+) -> None:
+    """It is copied to MLflow and into reports."""
+    if fails:
+        diverging("baseline", FIRST)
+    storage = "storage=postgresql+psycopg2://me:s3cret@host/db"
+    own = job(tmp_path, storage, "tracking.uri=http://me:s3cret@host:5000")
+    train([own])
+    text = (own.folder / "result.json").read_text()
+    assert "s3cret" not in text
+    assert text.count("me:***@host") == 4
+    assert read_record(own.folder).state == (FAILED if fails else "complete")

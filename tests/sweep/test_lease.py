@@ -210,10 +210,10 @@ def test_what_a_killed_process_leaves_is_trained_in_another_namespace(tmp_path: 
     assert left.state.name == "RUNNING"
     again = ended(tmp_path, *NAMESPACE, *SWEEP)
     assert again.returncode == 0, again.stderr
-    assert "waiting for them, or until they have been silent for 4 s" in again.stdout
     found = trials(tmp_path)
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
-    assert [trial.params["distill.temperature"] for trial in found] == [1, 2, 3, 1]
+    assert found[0].user_attrs[studies.REASON] == "its process died"
+    assert sorted(trial.params["distill.temperature"] for trial in found[1:]) == [1, 2, 3]
     spaces = [Owner.parse(trial.user_attrs[studies.OWNER]).space for trial in found]
     assert len(set(spaces[1:])) == 1
     assert spaces[0] not in spaces[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.results.record import Record, find_record, write_record
 from kdsweep.sweep import lease as leases
+from kdsweep.sweep import loop
 from kdsweep.sweep import study as studies
 from kdsweep.sweep.lease import Lease
 from kdsweep.sweep.opening import open_storage, open_study
@@ -143,6 +145,54 @@ def test_what_runs_elsewhere_is_left_alone(study: Study) -> None:
     with pytest.raises(TrainingError):
         study.sweep(train, CELLS, "study=s", "hydra.sweeper.n_jobs=2")
     assert len(study.trials) == 2
+
+
+def elsewhere(study: Study, patch: pytest.MonkeyPatch, lease: type[Lease]) -> None:
+    """Leave the first trial RUNNING, owned by a process that can't be seen from here."""
+    owner = dataclasses.replace(this_process(), space="pid:[1]")
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(leases, "this_process", lambda: owner)
+        with pytest.raises(Killed):
+            study.sweep(killed, CELLS, "study=s", "hydra.sweeper.n_jobs=1")
+    patch.setattr(loop, "Lease", functools.partial(lease, renewed=0.001, expired=1000.0))
+
+
+def killed(point: dict[str, str]) -> float:
+    raise Killed
+
+
+def test_a_session_waits_until_a_silent_process_is_lost(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been killed just before: nobody else would train what it leaves."""
+
+    class Passing(Lease):
+        looks = 0
+
+        def silent_for(self, owner: str) -> float:
+            Passing.looks += 1
+            return 100.0 * Passing.looks
+
+    elsewhere(study, monkeypatch, Passing)
+    points = study.sweep(score, CELLS, "study=s").points
+    assert [point["distill.temperature"] for point in points] == ["2", "1"]
+    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_session_leaves_its_trial_to_a_process_that_gives_signs_of_life(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Living(Lease):
+        signs = 0.0
+
+        def _last_sign(self, owner: str) -> float | None:
+            Living.signs += 1
+            return self.clock() + Living.signs
+
+    elsewhere(study, monkeypatch, Living)
+    points = study.sweep(score, CELLS, "study=s").points
+    assert [point["distill.temperature"] for point in points] == ["2"]
+    assert states(study) == ["RUNNING", "COMPLETE"]
 
 
 @pytest.fixture(name="opened")
