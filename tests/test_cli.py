@@ -227,3 +227,27 @@ def test_a_report_that_fails_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) 
     )
     line = one_line(run("-m", SMOKE, QUIET, *short), status=1)
     assert line == "the report could not be made"
+
+
+REPORT = "mlruns/hydra/studies/rates/report.html"
+RATES = (
+    "-m", SMOKE, QUIET, "study=rates", "data.train_limit=256", "train.epochs=1",
+    "train.threads=1", "teacher.lr=1e-3", "train.optimizer.lr=1e-3,1e25",
+)  # fmt: skip
+
+
+def test_the_status_tells_that_a_trial_failed_although_another_did_not(
+    command: Command, tmp_path: Path
+) -> None:
+    ended = command(*RATES, cwd=tmp_path)
+    line = one_line(ended, status=1)
+    assert re.match(r"1 trials? of study rates failed; the first: the baseline could not", line)
+    assert "1 complete, 1 failed" in (tmp_path / REPORT).read_text()
+    assert re.search(r"^lr=0\.001 .*\d\.\d\d", ended.out, re.MULTILINE), ended.out
+
+
+def test_a_sweep_without_a_failure_ends_with_status_0(command: Command, tmp_path: Path) -> None:
+    sound = (*RATES[:-1], "train.optimizer.lr=1e-3,2e-3")
+    for _ in range(2):  # also where nothing is left to do
+        ended = command(*sound, cwd=tmp_path)
+        assert (ended.status, ended.err) == (0, "")
