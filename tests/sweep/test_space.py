@@ -63,3 +63,24 @@ def test_what_is_trained_is_another_study(change: dict[str, Any]) -> None:
 def test_how_many_seeds_a_race_has_is_the_races_own() -> None:
     """So that the same command with other seeds meets its study, which then refuses them."""
     assert content(seeds=2) == content(seeds=3)
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "axes", "fixed"),
+    [
+        ({}, ["a=1", "a=1,2"], {"a": (1, 2)}, []),
+        ({}, ["a=1,2", "a=1"], {}, ["a=1"]),
+        ({}, ["a=1,2", "a=3,4"], {"a": (3, 4)}, []),
+        ({}, ["a=1", "a=2"], {}, ["a=2"]),
+        ({"a": "3"}, ["a=1,2"], {"a": (1, 2)}, []),
+        ({"a": "choice(1,2)"}, ["a=3"], {}, ["a=3"]),
+        ({}, ["~b", "a=1,2", "~c"], {"a": (1, 2)}, ["~b", "~c"]),
+    ],
+)
+def test_of_a_key_that_is_given_twice_the_last_counts(
+    params: dict[str, Any], given: list[str], axes: dict[str, tuple[int, ...]], fixed: list[str]
+) -> None:
+    space = Space(params, given)
+    found = {key: getattr(axis, "choices", None) for key, axis in space.distributions.items()}
+    assert found == axes
+    assert space.fixed == fixed
