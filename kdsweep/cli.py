@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import kdsweep
 from kdsweep.errors import KdsweepError, Refusal
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal.command import OneLine
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _hydra_main() -> None:
     import hydra
 
     from kdsweep.config.paths import conf_dir
-    from kdsweep.sweep.plugins import register
+    from kdsweep.sweeper.plugins import register
 
     register()
     wrapped = hydra.main(
@@ -64,7 +64,7 @@ def task(config: DictConfig) -> Any:
 
     single = HydraConfig.get().mode == RunMode.RUN
     try:
-        from kdsweep.sweep.single import run_job
+        from kdsweep.sweeper.single import run_job
 
         return run_job(config, HydraConfig.get(), single=single)
     except (KdsweepError, BrokenPipeError) as error:

@@ -13,8 +13,8 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("confirm", "export", "bench"),
-    ("sweep",),
-    ("run", "report"),
+    ("sweeper",),
+    ("jobs", "report"),
     ("datafree",),
     ("teachers",),
     ("results",),
@@ -76,7 +76,7 @@ def test_every_package_has_its_layer() -> None:
     [
         ("losses", "from kdsweep.train.loop import train"),
         ("train", "from kdsweep import cli"),
-        ("run", "def late():\n    from kdsweep.sweep.study import point"),
+        ("jobs", "def late():\n    from kdsweep.sweeper.study import point"),
         ("data", "import kdsweep.models.vgg"),  # of the same layer
     ],
 )

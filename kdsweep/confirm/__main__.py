@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has i
 from kdsweep.config import checks
 from kdsweep.confirm.selection import Side
 from kdsweep.errors import UserError
-from kdsweep.sweep.explain import explain, naming
+from kdsweep.sweeper.explain import explain, naming
 from kdsweep.terminal import arguments, command
 
 USAGE = """

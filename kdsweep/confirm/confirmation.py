@@ -16,6 +16,10 @@ from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.report.html import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of
@@ -23,12 +27,8 @@ from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import with_verdicts
 from kdsweep.results.record import COMPLETE, Record, find_record, read_record
 from kdsweep.results.summary import summarise
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
 from kdsweep.store import writable, write_json
-from kdsweep.sweep.opening import load_study
+from kdsweep.sweeper.opening import load_study
 from kdsweep.verdict import (
     Confirmation,
     baseline_seeds,
