@@ -75,11 +75,11 @@ def confirm_study(
         load_study(name, storage)  # names the nearest where there is none
         records = root / "hydra" / "studies" / name
         selection = choose(name, records, top=top, side=side, seeds=seeds, known=known)
-        selection.write(folder / "selection.json")
     jobs = [
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
+    selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
@@ -105,9 +105,10 @@ def _job(
     """The finalist's training on fresh seeds; ``root`` may have been moved since the sweep."""
     config = config_from_plain(finalist.config)
     uri = uri or config.tracking.uri
-    if uri is not None and HIDDEN in uri:
+    if uri is not None and HIDDEN in uri and config.tracking.backend != "none":
         raise UserError(
-            f"tracking.uri={uri}: its password is not kept with the study; give tracking.uri=URL"
+            f"tracking.uri={uri}: its password is not kept with the study; give "
+            "tracking.uri=ADDRESS with it"
         )
     moved = _moved(config.data.root, Path(config.root), root)
     config = dataclasses.replace(

@@ -80,7 +80,7 @@ def failed_record(
     baselines: Sequence[NetworkRecord] = (),
 ) -> Record:
     """The record of a job of which no seed could be trained, and which would fail again."""
-    reason = str(error)
+    reason = hide_passwords(str(error))
     nothing = SeedRecord(
         status="failed", reason=reason, seconds=0.0, run_id=None, metrics={}, per_class={},
         history=(),

@@ -30,6 +30,9 @@ class ReportCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the study's folder."""
+        from kdsweep.sweeper.hydra_job import MULTIRUN, hide_in_files
+
+        hide_in_files(Path(config.hydra.sweep.dir), MULTIRUN)
         if config.hydra.sweeper._target_ == OWN or sys.exc_info()[1] is not None:
             return
         from kdsweep.config.typed import typed

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdsweep.config.checks import shortened
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import hide_password_of, hide_passwords
 from kdsweep.errors import KdsweepError, TrainingError, UserError, first_line
 from kdsweep.terminal.command import FULL_ERROR
 
@@ -74,7 +74,7 @@ def explain_storage_error(error: BaseException, url: str | None) -> KdsweepError
     if not found or any(type(one).__module__.startswith("mlflow") for one in _causes(error)):
         return None
     own = next((one for one in found if isinstance(one, sqlite3.Error)), found[-1])
-    message = first_line(own)
+    message = first_line(own) if url is None else hide_password_of(url, first_line(own))
     file = None
     if url is not None and url.startswith("sqlite:///"):
         file = Path(url.removeprefix("sqlite:///"))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import hidden
 from kdsweep.store import writable
 from kdsweep.sweeper.compose import without_hydra
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
     from kdsweep.jobs.job import Job, Outcome
+
+MULTIRUN = "multirun.yaml"  # in a sweep's folder, by Hydra's own sweeper
 
 
 class HydraJob:
@@ -59,7 +61,7 @@ class HydraJob:
             "hydra": OmegaConf.masked_copy(self.config, "hydra"),
             "overrides": self.config.hydra.overrides.task,
         }.items():
-            (folder / f"{name}.yaml").write_text(hide_passwords(OmegaConf.to_yaml(part)))
+            save_hidden(part, folder / f"{name}.yaml")
 
     def close(self, outcome: Outcome | BaseException) -> JobReturn:
         """Call the callbacks with what became of the job, and return it."""
@@ -88,6 +90,18 @@ class HydraJob:
             yield
         finally:
             HydraConfig.instance().cfg = before
+
+
+def save_hidden(config: DictConfig | ListConfig, path: Path) -> None:
+    """Write a configuration as Hydra does, without the passwords of addresses."""
+    plain = hidden(OmegaConf.to_container(config))
+    OmegaConf.save(OmegaConf.create(plain), path)
+
+
+def hide_in_files(folder: Path, names: str = "*.yaml") -> None:
+    """Take the passwords of addresses out of what Hydra itself has written into a folder."""
+    for path in folder.glob(names):
+        save_hidden(OmegaConf.load(path), path)
 
 
 @contextmanager

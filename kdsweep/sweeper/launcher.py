@@ -50,9 +50,11 @@ class FusedLauncher(Launcher):
         from kdsweep.jobs.plan import plan
         from kdsweep.jobs.session import Session
         from kdsweep.sweeper.compose import Composer
+        from kdsweep.sweeper.hydra_job import MULTIRUN, hide_in_files
 
         composer = Composer(self.hydra_context, self.config)
         folder = Path(self.config.hydra.sweep.dir)
+        hide_in_files(folder, MULTIRUN)
         jobs = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             made = typed(composer.compose(overrides))

@@ -14,6 +14,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from kdsweep.config.checks import study_name as check_name
+from kdsweep.config.secrets import HIDDEN, hide_password_of, hide_passwords
 from kdsweep.errors import UserError, first_line
 from kdsweep.store import digest, writable
 
@@ -61,6 +62,9 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+    shown = hide_passwords(url)
+    if HIDDEN in url:
+        raise UserError(f"storage={shown}: {HIDDEN} stands for its password; give that as well")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
@@ -70,16 +74,17 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         arguments["connect_args"] = {"timeout": LOCK_SECONDS}
     try:
         return _create_storage(url, arguments)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise UserError(
-            f"storage={url}: {first_line(error)}; give sqlite:///FILE or "
-            "postgresql+psycopg2://USER@HOST/DATABASE"
+            f"storage={shown}: {hide_password_of(url, first_line(error))}; give sqlite:///FILE "
+            "or postgresql+psycopg2://USER@HOST/DATABASE"
         ) from error
     except (SQLAlchemyError, OSError, RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"storage={url}: can't be opened ({first_line(error)}); end whatever holds it, move "
-            "a damaged file away, or name another"
-        ) from error
+        reason = hide_password_of(url, first_line(error))
+        mending = "end whatever holds it, move a damaged file away, or name another"
+        if not url.startswith("sqlite"):
+            mending = "start its server, or mend the address, user and password"
+        raise UserError(f"storage={shown}: can't be opened ({reason}); {mending}") from error
 
 
 def existing(storage: str) -> optuna.storages.RDBStorage:
@@ -91,7 +96,8 @@ def existing(storage: str) -> optuna.storages.RDBStorage:
     file = storage.removeprefix("sqlite:///")
     if file != storage and not Path(file).is_file():
         raise UserError(
-            f"{storage}: no such database; give storage= or root=, or run a sweep first"
+            f"{hide_passwords(storage)}: no such database; give storage= or root=, or run a "
+            "sweep first"
         )
     return open_storage(storage)
 
@@ -119,7 +125,8 @@ def load_study(name: str, storage: str) -> optuna.Study:
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(
-            f"study={name}: not in {storage}{hint}; python -m kdsweep.export lists them"
+            f"study={name}: not in {hide_passwords(storage)}{hint}; python -m kdsweep.export "
+            "lists them"
         )
     return optuna.load_study(study_name=name, storage=database)
 

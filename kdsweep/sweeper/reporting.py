@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.config import Config
+from kdsweep.config.secrets import HIDDEN, hide_passwords
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
 from kdsweep.report.html import save_report
@@ -69,7 +70,8 @@ def give_up(session: Session, study: str, error: BaseException) -> None:
     interrupted = isinstance(error, KeyboardInterrupt)
     if parent is not None:
         status: Status = "killed" if interrupted else "failed"
-        session.tracker.close(parent, status, reason=str(error) or "interrupted")
+        reason = hide_passwords(str(error)) or "interrupted"
+        session.tracker.close(parent, status, reason=reason)
     if interrupted:
         print(f"\nInterrupted; the same command continues study {study}.")
 
@@ -98,13 +100,16 @@ def next_commands(
         commands["then open"] = session.tracker.compare_url(list(runs))
     where = "" if config.root == "mlruns" else " " + shlex.quote(f"root={config.root}")
     if config.storage != f"sqlite:///{config.root}/optuna.db":
-        from sqlalchemy.engine import make_url
-
-        where += " " + shlex.quote(f"storage={make_url(config.storage)}")  # without its password
-    commands["Confirm its best cells, on fresh seeds and on test"] = (
-        f"python -m kdsweep.confirm study={study}{where} top=3 seeds=20"
+        where += " " + shlex.quote(f"storage={hide_passwords(config.storage)}")
+    uri = hide_passwords(config.tracking.uri or "")
+    own = " " + shlex.quote(f"tracking.uri={uri}") if HIDDEN in uri else ""
+    given = f", with the password in the place of {HIDDEN}"
+    commands[
+        f"Confirm its best cells, on fresh seeds and on test{given * (HIDDEN in where + own)}"
+    ] = f"python -m kdsweep.confirm study={study}{where}{own} top=3 seeds=20"
+    commands[f"Export the study{given * (HIDDEN in where)}"] = (
+        f"python -m kdsweep.export study={study}{where}"
     )
-    commands["Export the study"] = f"python -m kdsweep.export study={study}{where}"
     return commands
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kdsweep.config.secrets import hide_passwords
 from kdsweep.data.device import Datasets
 from kdsweep.errors import UserError
 from kdsweep.jobs.batch import run_plans
 from kdsweep.jobs.job import make_job
 from kdsweep.jobs.plan import plan
 from kdsweep.jobs.session import Session
+from kdsweep.sweeper.hydra_job import hide_in_files
 from kdsweep.sweeper.launcher import refuse_chdir
 from kdsweep.sweeper.pruning import create_pruning
 from kdsweep.sweeper.reporting import report_single
@@ -28,6 +28,8 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
         TrainingError: it failed.
     """
     folder = Path(hydra.runtime.output_dir)
+    if hydra.output_subdir is not None:
+        hide_in_files(folder / hydra.output_subdir)
     try:
         refuse_chdir(hydra)
         job = make_job(config, hydra)
@@ -36,8 +38,6 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
     except UserError:
         _remove(folder)
         raise
-    for path in folder.glob(f"{hydra.output_subdir}/*.yaml"):
-        path.write_text(hide_passwords(path.read_text()))
     with Session(job.config, datasets) as session:
         outcome = run_plans(session, plans, create_pruning=create_pruning())[job.folder]
         if single and outcome.error is None:

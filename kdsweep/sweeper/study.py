@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsweep.config.secrets import hide_passwords
 from kdsweep.results.record import COMPLETE, PRUNED, Record
 from kdsweep.sweeper.lease import Lease
 
@@ -159,7 +160,7 @@ class SweepStudy:
         """End a trial that gave no value."""
         for key, value in ({} if record is None else attributes(record)).items():
             self._set(claim, key, value)
-        self._set(claim, REASON, reason)
+        self._set(claim, REASON, hide_passwords(reason))
         if final:
             self._set(claim, FINAL, True)
         self._tell_failed(claim)

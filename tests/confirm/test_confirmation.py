@@ -235,7 +235,7 @@ def test_images_outside_of_the_folder_stay_where_they_are(
 
 def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Training) -> None:
     uri = "postgresql://me:***@host/db"
-    hidden = dataclasses.replace(TRAINED.tracking, uri=uri)
+    hidden = dataclasses.replace(TRAINED.tracking, backend="local", uri=uri)
     config = dataclasses.replace(TRAINED, tracking=hidden)
     with pytest.raises(UserError, match=r"^tracking.uri=.*me:\*\*\*@host/db: its password is not"):
         confirm(tmp_path, config)

@@ -132,3 +132,12 @@ def test_commands_name_what_is_not_the_default(tmp_path: Path) -> None:
         for command in next_commands(session, "s", config, []).values():
             assert "study=s 'root=my runs'" in command
             assert "storage=postgresql+psycopg2://me:***@host/db" in command
+        storage = "postgresql+psycopg2://me@host/db?password=secret"
+        tracking = TrackingConfig(backend="server", uri="http://me:secret@host")
+        config = dataclasses.replace(config, storage=storage, tracking=tracking)
+        shown = next_commands(session, "s", config, [])
+        assert "secret" not in str(shown)
+        confirm, export = list(shown.items())[-2:]
+        assert "with the password in the place of ***" in confirm[0]
+        assert "with the password in the place of ***" in export[0]
+        assert "tracking.uri=http://me:***@host" in confirm[1]

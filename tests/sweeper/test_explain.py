@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.sweeper.explain import explain, explain_storage_error, naming
+from kdsweep.sweeper.opening import open_storage
 
 
 @pytest.fixture
@@ -128,6 +129,27 @@ def test_no_password_is_shown() -> None:
     line, _ = explain(UserError(f"storage={url}: can't be opened"))
     assert "secret" not in line
     assert "postgresql://me:***@nowhere.invalid" in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg2://me:top@secret@nowhere.invalid:1/a",
+        "postgresql+psycopg2://me:secret@127.0.0.1:1/a",
+        "postgresql+psycopg2://me:secret@127.0.0.1:x/a",
+        "nothing+here://me:secret@host/a",
+        "postgresql+psycopg2://me@127.0.0.1:1/a?password=secret",
+    ],
+)
+def test_a_database_that_cannot_be_opened_shows_no_password(url: str) -> None:
+    with pytest.raises(UserError, match=r"^storage=.*\*\*\*") as caught:
+        open_storage(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_that_is_hidden_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"^storage=.*: \*\*\* stands for its password; give"):
+        open_storage("postgresql+psycopg2://me:***@127.0.0.1:1/a")
 
 
 def test_an_unknown_database_is_not_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from kdsweep.cli import WHITELIST
 from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
@@ -93,7 +94,9 @@ class Setting:
         callbacks = Callbacks()
         callbacks.callbacks.append(self.seen)
         self.loader = GlobalHydra.instance().config_loader()
-        self.context = HydraContext(config_loader=self.loader, callbacks=callbacks)
+        self.context = HydraContext(
+            config_loader=self.loader, callbacks=callbacks, execution_whitelist=WHITELIST
+        )
 
     def launcher(self, *arguments: str) -> FusedLauncher:
         config = self.loader.load_configuration(
