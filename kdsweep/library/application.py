@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,9 @@ def settings_kept() -> Iterator[None]:
     ``logging.config`` closes every handler that there is: those of the program are out of its
     reach meanwhile, and get nothing of what is logged.
     """
-    import optuna
+    with warnings.catch_warnings():  # Optuna's bars, which are not used, would want widgets
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import optuna
 
     from kdsweep.hardware.choose import configuration_kept
 

@@ -85,9 +85,7 @@ def load(study: str, *, root: str | Path = "mlruns", storage: str | None = None)
         UserError: there is none of that name; it names the nearest.
     """
     from kdsweep.sweeper.address import StudyAddress
-    from kdsweep.sweeper.binding import is_adaptive
     from kdsweep.sweeper.explain import naming
-    from kdsweep.sweeper.opening import load_study
 
     folder = Path(root)
     checks.study_name(study)
@@ -95,6 +93,9 @@ def load(study: str, *, root: str | Path = "mlruns", storage: str | None = None)
     url = f"sqlite:///{folder / 'optuna.db'}" if storage is None else storage
     checks.storage(url)
     with known_errors(), settings_kept(), naming(url):
+        from kdsweep.sweeper.binding import is_adaptive
+        from kdsweep.sweeper.opening import load_study
+
         adaptive = is_adaptive(load_study(study, url))
     return Study(
         StudyAddress(

@@ -189,7 +189,9 @@ class Study:
         from kdsweep.report.table import print_sweep
 
         text = io.StringIO()
-        print_sweep(self.report, console=Console(file=text, force_terminal=False))
+        print_sweep(
+            self.report, console=Console(file=text, force_terminal=False, force_jupyter=False)
+        )
         return text.getvalue().rstrip("\n")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
