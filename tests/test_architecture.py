@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "kdsweep"
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("library",),
     ("confirm", "export", "bench"),
     ("sweeper",),
     ("jobs", "report"),

@@ -52,8 +52,8 @@ def confirm_study(
     seeds: int,
     again: bool,
     tracking_uri: str | None = None,
-) -> None:
-    """Confirm the chosen cells of a study and print the verdict.
+) -> Confirmation:
+    """Confirm the chosen cells of a study and print the verdict, which is given back.
 
     Raises:
         UserError: no such study, or it has been confirmed and ``again`` is false.
@@ -91,6 +91,7 @@ def confirm_study(
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
+    return confirmed
 
 
 def _job(

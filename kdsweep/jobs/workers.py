@@ -17,9 +17,11 @@ import multiprocessing.resource_tracker
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -69,7 +71,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _without_interrupts():
+        with _without_interrupts(), _without_script():
             self.process.start()
         theirs.close()
 
@@ -176,6 +178,21 @@ class Workers:
         for worker in self.running:
             worker.end()
         self.running = []
+
+
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+    """Start a process that does not run the program's own script again.
+
+    A script need not keep its sweep behind ``if __name__ == "__main__"`` then. Nothing that a
+    worker is sent is defined there.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def split(members: Sequence[Member], parts: int) -> list[list[Member]]:

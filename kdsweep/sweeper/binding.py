@@ -20,6 +20,7 @@ from kdsweep.results.race import Race
 
 SPACE = "kdsweep:space"  # of the study: its fixed configuration
 AXES = "kdsweep:axes"  # of the study: its distributions
+ADAPTIVE = "kdsweep:adaptive"  # of the study: whether its cells are chosen by earlier scores
 RACE = "kdsweep:race"  # of the study: seeds, rounds and levels, and its cells
 
 
@@ -62,6 +63,17 @@ def adopt_axes(study: optuna.Study, axes: Mapping[str, BaseDistribution]) -> Non
                 f"({_choices(json_to_distribution(old))}); a study can't be widened: choose "
                 "another study=NAME, or leave it out"
             ) from None
+
+
+def adopt_sampler(study: optuna.Study, *, adaptive: bool) -> None:
+    """Let the study say whether its sampler proposes cells by the scores of earlier ones."""
+    if is_adaptive(study) is not adaptive:
+        study.set_user_attr(ADAPTIVE, adaptive)
+
+
+def is_adaptive(study: optuna.Study) -> bool:
+    """Whether cells were chosen by earlier scores; of a study that does not say, it is likely."""
+    return bool(study.user_attrs.get(ADAPTIVE, True))
 
 
 def _choices(axis: BaseDistribution) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kdsweep.config.checks import shortened
@@ -25,27 +25,39 @@ _OF_FOLDERS = (errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEX
 
 def explain(error: BaseException) -> tuple[str, int]:
     """The line that tells a user what went wrong, and the exit status."""
+    known = known_error(error, sys.argv[1:])
+    if known is not None:
+        return str(known), known.exit_status
+    where = f"set {FULL_ERROR}=1 to see where"
+    return hide_passwords(f"unexpected {type(error).__name__}: {error} ({where})"), 1
+
+
+def known_error(error: BaseException, arguments: Sequence[str]) -> KdsweepError | None:
+    """An error that says in one line how to mend what went wrong; None where nobody knows.
+
+    Args:
+        error: as it was raised; one of kdsweep's is given back as it is, but for a password.
+        arguments: what the user asked for.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from kdsweep.config.messages import hydra_line, plain_line
 
-    broken = explain_storage_error(error, _study_storage())
+    known: KdsweepError | None = None
     if isinstance(error, KdsweepError):
-        line, status = str(error), error.exit_status
+        known = error
     elif isinstance(error, (HydraException, OmegaConfBaseException)):
-        line, status = hydra_line(error), UserError.exit_status
-    elif (known := plain_line(error, sys.argv[1:])) is not None:
-        line, status = known, UserError.exit_status
-    elif broken is not None:
-        line, status = str(broken), broken.exit_status
+        known = UserError(hydra_line(error))
+    elif (line := plain_line(error, list(arguments))) is not None:
+        known = UserError(line)
+    elif (broken := explain_storage_error(error, _study_storage())) is not None:
+        known = broken
     elif isinstance(error, OSError) and error.filename and error.errno in _OF_FILES:
-        line = _of_file(error)
-        status = UserError.exit_status
-    else:
-        where = f"set {FULL_ERROR}=1 to see where"
-        line, status = f"unexpected {type(error).__name__}: {error} ({where})", 1
-    return hide_passwords(line), status
+        known = UserError(_of_file(error))
+    if known is None or hide_passwords(str(known)) == str(known):
+        return known
+    return type(known)(hide_passwords(str(known)))
 
 
 def _of_file(error: OSError) -> str:

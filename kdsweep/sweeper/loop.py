@@ -22,9 +22,10 @@ from kdsweep.jobs.session import Session
 from kdsweep.results.cells import DRAWN
 from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
 from kdsweep.store import writable
+from kdsweep.sweeper.address import StudyAddress
 from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweeper.batch import launch
-from kdsweep.sweeper.binding import adopt, adopt_axes
+from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
 from kdsweep.sweeper.cells import Cells
 from kdsweep.sweeper.concluding import conclude
 from kdsweep.sweeper.launcher import refuse_chdir, refuse_handlers
@@ -76,8 +77,8 @@ class SweepLoop:
         self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
-    def run(self) -> None:
-        """Train what the study still lacks, and report.
+    def run(self) -> StudyAddress:
+        """Train what the study still lacks, and report; where the study is.
 
         Raises:
             UserError: before any training, for a request that can't be met.
@@ -108,6 +109,7 @@ class SweepLoop:
         with exclusive(storage, name):
             adopt(opened, content)
             adopt_axes(opened, self.space.distributions)
+            adopt_sampler(opened, adaptive=self.adaptive)
             self.rounds = Rounds(
                 self.study, self.cells, points, self.folder, self.options.n_trials
             )
@@ -121,6 +123,13 @@ class SweepLoop:
                 raise
             report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
         self._refuse_failures()
+        return StudyAddress(
+            name=name,
+            storage=self.typed.storage,
+            root=Path(self.typed.root),
+            folder=self.folder,
+            adaptive=self.adaptive,
+        )
 
     def _directions(self) -> Sequence[str]:
         """One for each objective: what it asks for, or what the user set."""

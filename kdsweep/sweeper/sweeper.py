@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
+    from kdsweep.sweeper.address import StudyAddress
+
 
 class KdsweepSweeper(Sweeper):
     """``hydra/sweeper=kdsweep``: the keys are described in conf/hydra/sweeper/kdsweep.yaml."""
@@ -32,8 +34,8 @@ class KdsweepSweeper(Sweeper):
             config=config, hydra_context=hydra_context, task_function=task_function
         )
 
-    def sweep(self, arguments: list[str]) -> None:
-        """Run, or continue, the study that these overrides describe."""
+    def sweep(self, arguments: list[str]) -> StudyAddress:
+        """Run, or continue, the study that these overrides describe; where it is."""
         from kdsweep.sweeper.loop import SweepLoop
 
-        SweepLoop(self, arguments).run()
+        return SweepLoop(self, arguments).run()
