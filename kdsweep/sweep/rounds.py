@@ -20,6 +20,7 @@ from kdsweep.results.cells import DRAWN, cells_of, read_records
 from kdsweep.results.race import Race, grid_axes
 from kdsweep.run.grouping import group_key
 from kdsweep.run.job import Job
+from kdsweep.run.plan import warn_of_idle_average
 from kdsweep.sweep.binding import adopt_race, find_race
 from kdsweep.sweep.cells import Cells, Point
 from kdsweep.sweep.study import Claim, SweepStudy, Unit, unit_of
@@ -254,6 +255,7 @@ class Rounds:
             return
         elsewhere = f", {running} in other processes" if running else ""
         log.info("study %s: %s, %d of %d trials to go%s", name, space, missing, total, elsewhere)
+        warn_of_idle_average(self.cells.plans)
         if self.race is not None and missing == total:
             log.info("%s", forecast_sentence(forecast(self.race.design)))
 

@@ -13,7 +13,7 @@ from kdsweep.data.device import Datasets
 from kdsweep.errors import UserError
 from kdsweep.run.batch import run_plans
 from kdsweep.run.job import make_job
-from kdsweep.run.plan import plan
+from kdsweep.run.plan import plan, warn_of_idle_average
 from kdsweep.run.session import Session
 from kdsweep.sweep.launcher import refuse_chdir
 from kdsweep.sweep.pruning import create_pruning
@@ -36,6 +36,8 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
     except UserError:
         _remove(folder)
         raise
+    if single:
+        warn_of_idle_average(plans)
     for path in folder.glob(f"{hydra.output_subdir}/*.yaml"):
         path.write_text(hide_passwords(path.read_text()))
     with Session(job.config, datasets) as session:
