@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from kdsweep.models import create_model
 from kdsweep.models.weights import load_weights
 from kdsweep.teachers import chain
 from kdsweep.train.dropout import refuse_other_randomness
+from kdsweep.train.schedule import ANNEALED, anneals
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,23 @@ def _check_checkpoint(config: Config, file: str, dataset: DeviceDataset) -> None
             key="pair.teacher",
         )
     load_weights(model, file, option="teacher.checkpoint")
+
+
+def warn_of_idle_average(plans: Sequence[Plan]) -> None:
+    """Say, once, that averaging last epochs is no use where the learning rate has faded."""
+    for plan in plans:
+        config = plan.config
+        last = config.evaluate.last_epochs
+        if last > 1 and anneals(config.schedule, config.train.epochs):
+            log.warning(
+                "evaluate.last_epochs=%d: with schedule=%s the learning rate fades to %g %% of "
+                "its peak or less, so the last epochs agree, and a mean with earlier ones is no "
+                "better or lower; 1 is the better choice",
+                last,
+                config.schedule.name,
+                100 * ANNEALED,
+            )
+            return
 
 
 def refuse_idle_axes(plans: Sequence[Plan]) -> None:

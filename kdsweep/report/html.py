@@ -19,6 +19,7 @@ _TITLES = {
     "accuracy": "Every cell",
     "difference_map": "Where distillation helps",
     "forest": "Difference from the baseline with its interval",
+    "race": "How the cells were decided, round by round",
     "learning_curves": "Learning curves",
     "parameters": "Parameters",
     "size": "Size",

@@ -22,8 +22,9 @@ COLOURS = {
     "worse": "#D55E00",
     "equivalent": "#009E73",
     "open": "#808080",
+    "dropped": "#CC79A7",
 }
-MARKERS = {"better": "^", "equivalent": "s", "open": "o", "worse": "v"}
+MARKERS = {"better": "^", "equivalent": "s", "open": "o", "dropped": "X", "worse": "v"}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from kdsweep.config import Config
 from kdsweep.errors import UserError
 from kdsweep.jobs.grouping import group_key
 from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import warn_of_idle_average
 from kdsweep.results.cells import DRAWN, cells_of, read_records
 from kdsweep.results.race import Race, grid_axes
 from kdsweep.sweeper.binding import adopt_race, find_race
@@ -254,6 +255,7 @@ class Rounds:
             return
         elsewhere = f", {running} in other processes" if running else ""
         log.info("study %s: %s, %d of %d trials to go%s", name, space, missing, total, elsewhere)
+        warn_of_idle_average(self.cells.plans)
         if self.race is not None and missing == total:
             log.info("%s", forecast_sentence(forecast(self.race.design)))
 

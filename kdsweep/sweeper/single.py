@@ -12,7 +12,7 @@ from kdsweep.data.device import Datasets
 from kdsweep.errors import UserError
 from kdsweep.jobs.batch import run_plans
 from kdsweep.jobs.job import make_job
-from kdsweep.jobs.plan import plan
+from kdsweep.jobs.plan import plan, warn_of_idle_average
 from kdsweep.jobs.session import Session
 from kdsweep.sweeper.hydra_job import hide_in_files
 from kdsweep.sweeper.launcher import refuse_chdir
@@ -38,6 +38,8 @@ def run_job(config: DictConfig, hydra: Any, *, single: bool) -> float | list[flo
     except UserError:
         _remove(folder)
         raise
+    if single:
+        warn_of_idle_average(plans)
     with Session(job.config, datasets) as session:
         outcome = run_plans(session, plans, create_pruning=create_pruning())[job.folder]
         if single and outcome.error is None:

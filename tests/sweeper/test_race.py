@@ -56,6 +56,28 @@ def test_decided_cells_stop_and_the_others_get_fresh_seeds(study: Study) -> None
         assert int(point["verdict.baseline_seeds"]) == wanted
 
 
+@pytest.mark.parametrize(
+    ("given", "warnings"),
+    [
+        (("schedule=cosine,onecycle", "evaluate.last_epochs=2"), 1),
+        (("schedule=constant,onecycle", "evaluate.last_epochs=2"), 1),
+        (("schedule=constant", "evaluate.last_epochs=2"), 0),
+        (("schedule=cosine",), 0),
+    ],
+)
+def test_an_average_over_last_epochs_that_agree_is_warned_of_once_before_training(
+    study: Study, caplog: pytest.LogCaptureFixture, given: tuple[str, ...], warnings: int
+) -> None:
+    found: list[int] = []
+
+    def look(point: dict[str, str]) -> dict[int, float]:
+        found.append(sum("evaluate.last_epochs=2" in line for line in caplog.messages))
+        return accuracies(point)
+
+    study.sweep(look, *GRID, *given, "train.epochs=3")
+    assert set(found) == {warnings}
+
+
 def test_no_seed_is_the_baselines_and_a_cells(study: Study) -> None:
     study.sweep(accuracies, *GRID)
     records = read_records(folder(study))
