@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "kdsweep"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("confirm", "export", "bench"),
+    ("predict",),
+    ("confirm", "export", "package", "bench"),
     ("sweep",),
     ("run", "report"),
     ("datafree",),
