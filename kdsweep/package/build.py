@@ -33,51 +33,52 @@ MANIFEST, CARD, SCRIPT = "model.json", "README.md", "predict.py"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Package:
-    """What was written."""
+class Prepared:
+    """What will be written, chosen and described."""
 
-    folder: Path
-    manifest: Manifest
-    run: str | None  # MLflow's id of the run that trained it
-    key: str | None  # of a stored network, which its run is tagged with
+    study: Study
+    choice: Choice
     config: Config
+    manifest: Manifest
 
 
-def package_study(
-    name: str, *, root: Path, out: Path, cell: str, seed: str, formats: Sequence[Format]
-) -> Package:
-    """Write the package of a study's student to ``out``, and print what is in it and why.
+def prepare(name: str, *, root: Path, cell: str, seed: str) -> Prepared:
+    """Choose a study's student.
 
     Raises:
-        UserError: there is nothing to package as it was asked for, or ``out`` can't be written.
-        KdsweepError: a format can't be written, or does not answer as the network does.
+        UserError: there is nothing to package as it was asked for.
     """
-    refuse_foreign(out)
     study = read_study(name, root)
     choice = choose(study, cell=cell, seed=seed)
     config = config_from_plain(choice.candidate.record.config)
     manifest = describe(choice, config, study=name)
     if len(manifest.classes) < 2:
         raise UserError(f"study={name}: its records name no classes; sweep it again")
+    return Prepared(study=study, choice=choice, config=config, manifest=manifest)
+
+
+def write_package(prepared: Prepared, out: Path, formats: Sequence[Format]) -> None:
+    """Write the package to ``out``, and print what is in it and why.
+
+    Raises:
+        UserError: ``out`` is something else, or can't be written.
+        KdsweepError: a format can't be written, or does not answer as the network does.
+    """
+    refuse_foreign(out)
+    study, choice, manifest = prepared.study, prepared.choice, prepared.manifest
     for line in _summary(choice, manifest):
         print(line)
     classifier = read_student(choice.weights.file, manifest)
-    images = _evaluation_images(config, root)
+    images = _evaluation_images(prepared.config, study.root)
     with _folder(out) as folder:
-        checked = _write(folder, classifier, manifest, choice.weights, formats, images, config)
+        checked = _write(
+            folder, classifier, manifest, choice.weights, formats, images, prepared.config
+        )
         (folder / CARD).write_text(model_card(manifest, formats, checked=checked))
         _write_rest(folder, manifest, formats)
-    for line in checked:
+    for line in (*checked, *_advice(study, choice, manifest)):
         print(line)
-    for line in _advice(study, choice, manifest, out):
-        print(line)
-    return Package(
-        folder=out,
-        manifest=manifest,
-        run=choice.weights.run,
-        key=choice.weights.key,
-        config=config,
-    )
+    print(f"Written: {out}\nTry it: python -m kdsweep.predict model={out} PICTURE")
 
 
 def refuse_foreign(out: Path) -> None:
@@ -159,7 +160,7 @@ def _write_rest(folder: Path, manifest: Manifest, formats: Sequence[Format]) -> 
         (folder / SCRIPT).write_text(script)
 
 
-def _advice(study: Study, choice: Choice, manifest: Manifest, out: Path) -> Iterator[str]:
+def _advice(study: Study, choice: Choice, manifest: Manifest) -> Iterator[str]:
     word = None if manifest.verdict is None else manifest.verdict.word
     if manifest.role != BASELINE and word != "better" and manifest.alone is not None:
         yield (
@@ -171,7 +172,6 @@ def _advice(study: Study, choice: Choice, manifest: Manifest, out: Path) -> Iter
             f"Not confirmed: python -m kdsweep.confirm study={study.name} trains the best cells "
             "on fresh seeds and reads them on test."
         )
-    yield f"Written: {out}\nTry it: python -m kdsweep.predict model={out} PICTURE"
 
 
 @contextlib.contextmanager
