@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kdsweep.config.paths import moved
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
@@ -111,13 +112,14 @@ def _job(
             f"tracking.uri={uri}: its password is not kept with the study; give "
             "tracking.uri=ADDRESS with it"
         )
-    moved = _moved(config.data.root, Path(config.root), root)
     config = dataclasses.replace(
         config,
         root=str(root),
         storage=storage,
         tracking=dataclasses.replace(config.tracking, uri=uri),
-        data=dataclasses.replace(config.data, root=moved),
+        data=dataclasses.replace(
+            config.data, root=moved(config.data.root, Path(config.root), root)
+        ),
         seed=selection.first_seed,
         seeds=selection.seeds,
         study=f"{selection.study}-confirmation-{selection.round}",
@@ -133,13 +135,6 @@ def _job(
     )
     own = folder / f"round-{selection.round}" / f"trial-{finalist.trial}"
     return Job(config=config, folder=own, overrides=tuple(finalist.overrides))
-
-
-def _moved(path: str | None, old: Path, new: Path) -> str | None:
-    """The same path below ``new`` where ``path`` was below ``old``."""
-    if path is None or not Path(path).is_relative_to(old):
-        return path
-    return str(new / Path(path).relative_to(old))
 
 
 def _train(jobs: Sequence[Job]) -> list[CellRecords]:
