@@ -51,8 +51,8 @@ def test_what_is_right_composes() -> None:
     [
         (
             "data=cifar11",
-            "data=cifar11: no such option; did you mean cifar10?; one of cifar10, cifar100, "
-            "digits, imagefolder",
+            "data=cifar11: no such option; did you mean cifar10?; one of arrays, cifar10, "
+            "cifar100, digits, huggingface, imagefolder, registered, torchvision",
         ),
         (
             "tracking=wandb",
