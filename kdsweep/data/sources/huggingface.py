@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +89,15 @@ def find_huggingface(config: DataConfig, cache: Path) -> Found:
         parts[part] = Part(images=_Encoded(dataset, image), labels=labels)
     made = Parts(config=config, parts=parts, names=names)
     try:
-        hashes = {
-            part: (image_hash(one.images[i]) for i in range(len(one.labels)))
-            for part, one in parts.items()
-        }
-        content = content_of(made, hashes)
+        content = content_of(made, {part: _hashes(one) for part, one in parts.items()})
     except (OSError, ValueError) as error:
         raise UserError(f"{config.given}: an image {error}; mend or remove it") from error
     return Found(folder=folder_of(config, content), read=made.pictures)
+
+
+def _hashes(part: Part) -> Iterator[bytes]:
+    for i in range(len(part.labels)):
+        yield image_hash(part.images[i])
 
 
 def _splits(config: DataConfig) -> dict[PartName, Dataset]:

@@ -96,7 +96,7 @@ def _open(config: DataConfig, root: Path) -> dict[PartName, TorchDataset]:
                 f"{config.given}: isn't whole in {root} and data.download=false: allow the "
                 "download, or put its files there"
             ) from error
-    instead = f"put its files in {root}, where torchvision looks for them"
+    instead = f"put its files in {root}, where torchvision looks for them; remove damaged ones"
     with locked(root / f".{config.name}.lock"):
         try:
             with downloading(config.given, what="its address", root=root, instead=instead):
