@@ -194,20 +194,6 @@ def load_json(path: Path, *, checked: bool = False) -> dict[str, Any] | None:
     return content
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """``load_json`` for what can't be made again, so that the user has to mend it.
-
-    Raises:
-        UserError: the file is there, and can't be read as a JSON object.
-    """
-    try:
-        return load_json(path)
-    except DamagedError as error:
-        raise UserError(
-            f"{path}: damaged ({error}); restore it from a copy, or remove it"
-        ) from error
-
-
 def find_json(path: Path, *, checked: bool = False) -> dict[str, Any] | None:
     """``load_json`` for what can be made again: a damaged file is logged and counts as absent."""
     try:

@@ -41,6 +41,11 @@ SINGLE = {
     "distill.losses.hinton.weight=-1": r"distill\.losses\.hinton\.weight=-1\.0: allowed is",
     "distill.losses.hinton.weight=heavy": r"distill\.losses\.hinton\.weight=heavy: allowed is",
     "+distill.losses.magic.weight=1": r"distill\.losses\.magic: ",
+    "distill.losses.hintn.weight=1": r"distill\.losses\.hintn: no such loss; .* mean hinton\?",
+    "distill.losses.hinton.wieght=2": r"distill\.losses\.hinton\.wieght=2\.0: .* mean weight\?",
+    "pair.student.kwargs.depth=3": r"pair\.student\.kwargs=.*: allowed is \{\}, since cifar_st",
+    "plugins=[no_such_plugin]": r"plugins=no_such_plugin: no module of that name, and no no_such",
+    "plugins=3": r"plugins=3: allowed is a list of files or modules",
     "+distill.losses.hinton.colour=red": r"distill\.losses\.hinton\.colour",
     "+distill.schedules.alpha.name=wild": r"distill\.schedules\.alpha\.name=wild: allowed is one",
     "+distill.schedules.alpha.end=2 +distill.schedules.alpha.name=linear": r"distill\.schedules\."

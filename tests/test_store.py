@@ -26,11 +26,12 @@ from kdsweep.config import Config, DistillConfig
 from kdsweep.errors import UserError
 from kdsweep.store import (
     META,
+    DamagedError,
     Store,
     digest,
     file_hash,
     find_json,
-    read_json,
+    load_json,
     with_checksum,
     write_json,
 )
@@ -298,11 +299,11 @@ def test_an_artefact_is_on_the_disk_before_it_gets_its_name(
 
 def test_json_that_is_there_or_is_not(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    assert read_json(path) is None
+    assert load_json(path) is None
     assert find_json(path) is None
-    assert read_json(path / "below a file") is None
+    assert load_json(path / "below a file") is None
     write_json(path, {"a": [1, 2.5, None]})
-    assert read_json(path) == find_json(path) == {"a": [1, 2.5, None]}
+    assert load_json(path) == find_json(path) == {"a": [1, 2.5, None]}
     write_json(path, with_checksum({"a": (1, 2)}))
     assert find_json(path, checked=True) == {**with_checksum({"a": [1, 2]})}
 
@@ -328,9 +329,9 @@ def test_damaged_json_is_named_or_counts_as_absent(
         path.mkdir()
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        read_json(path)
-    assert str(caught.value) == f"{path}: damaged ({what}); restore it from a copy, or remove it"
+    with pytest.raises(DamagedError) as caught:
+        load_json(path)
+    assert str(caught.value) == what
     assert find_json(path) is None
     assert caplog.messages == [f"{path}: damaged ({what}), it counts as absent"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdsweep.config import TrackingConfig
-from kdsweep.tracking.base import DatasetInfo, RunRecord, Status, Tracker, TrackingError
-from kdsweep.tracking.null import NullTracker
+from kdsweep.tracking.base import DatasetInfo, RunRecord, Status, TrackingError
+from kdsweep.tracking.connection import Connection
 from kdsweep.tracking.params import flatten
+from kdsweep.tracking.store import resolve
+from kdsweep.tracking.tracker import Tracker
 
 __all__ = [
     "DatasetInfo",
-    "NullTracker",
     "RunRecord",
     "Status",
     "Tracker",
@@ -30,8 +31,6 @@ def create_tracker(config: TrackingConfig, *, root: Path) -> Tracker:
         UserError: The store's address is not one that MLflow can keep runs at.
     """
     if config.backend == "none":
-        return NullTracker()
-    from kdsweep.tracking.mlflow_tracker import MlflowTracker
-    from kdsweep.tracking.store import resolve
-
-    return MlflowTracker(resolve(config, root=root), root=root, patience=config.patience)
+        return Tracker(None)
+    store = resolve(config, root=root)
+    return Tracker(Connection(store, root=root, patience=config.patience))

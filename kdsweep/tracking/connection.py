@@ -46,7 +46,7 @@ class Connection:
     """
 
     def __init__(self, store: Store, *, root: Path, patience: float) -> None:
-        self._store = store
+        self.store = store
         self._patience = patience
         address = hide_passwords(store.uri)
         self._outbox = Outbox(root, store=address, experiment=store.experiment)
@@ -63,8 +63,8 @@ class Connection:
         """
         with self._opening:
             if self._delivery is None:
-                client, experiment = connect(self._store)
-                delivery = Delivery(client, experiment, self._store)
+                client, experiment = connect(self.store)
+                delivery = Delivery(client, experiment, self.store)
                 self._deliver_left(delivery)
                 self._delivery = delivery
                 atexit.register(self._at_exit)
@@ -73,7 +73,7 @@ class Connection:
     @contextlib.contextmanager
     def calling(self, doing: str) -> Iterator[None]:
         """Ask the store, not for long, with errors of our own."""
-        with reraised(self._store, doing), http_limit(ANSWER_S):
+        with reraised(self.store, doing), http_limit(ANSWER_S):
             yield
 
     def write(self, record: Record) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdsweep.config import TrackingConfig
 from kdsweep.tracking import create_tracker
-from kdsweep.tracking.base import Tracker
+from kdsweep.tracking.tracker import Tracker
 
 
 class TrackingSession:

@@ -61,9 +61,11 @@ TABLE: dict[str, tuple[object, str]] = {
     "pair.teacher.name": ("resnet32", TAUGHT),
     "pair.teacher.width": (0.5, TAUGHT),
     "pair.teacher.weights": ("DEFAULT", TAUGHT),
+    "pair.teacher.kwargs": ({"depth": 3}, TAUGHT),
     "pair.student.name": ("resnet8x4", BASELINE),
     "pair.student.width": (0.5, BASELINE),
     "pair.student.weights": ("DEFAULT", BASELINE),
+    "pair.student.kwargs": ({"depth": 3}, BASELINE),
     "distill.temperature": (2.0, NOTHING),
     "distill.alpha": (0.5, NOTHING),
     "distill.losses": ({"dkd": {"weight": 1.0}}, NOTHING),
@@ -128,6 +130,7 @@ TABLE: dict[str, tuple[object, str]] = {
     "verdict.margin": (1.0, NOTHING),
     "verdict.futility": (2.0, NOTHING),
     "verdict.top": (2, NOTHING),
+    "plugins": ({"mine.py": "12ab"}, NOTHING),  # what they add is known by their source: see below
     "objective": ("nll", NOTHING),
     "storage": ("sqlite:///other.db", NOTHING),
     "seed": (1, NOTHING),  # a baseline's own is given beside the configuration
@@ -334,6 +337,18 @@ def test_weights_are_known_by_their_content(root: Path, tmp_path: Path, model: s
     assert names(with_weights(root, model, moved), root) == first
     file.write_bytes(b"two")
     assert differing(first, names(with_weights(root, model, file), root)) == MODELS[model]
+
+
+@pytest.mark.parametrize("model", ["pair.teacher", "pair.student"])
+def test_a_plugins_model_is_known_by_its_source(
+    root: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    sources = {("model", "mine"): "12ab"}
+    monkeypatch.setattr(keys, "source_of", lambda *entry: sources.get(entry))
+    mine = changed(base(root), {f"{model}.name": "mine"})
+    first = names(mine, root)
+    sources["model", "mine"] = "34cd"
+    assert differing(first, names(mine, root)) == MODELS[model]
 
 
 def test_a_checkpoint_is_known_by_its_content(

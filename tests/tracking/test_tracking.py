@@ -3,8 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from kdsweep.tracking import NullTracker, Tracker
-
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -26,7 +24,3 @@ def test_without_mlflow_it_is_never_imported(tmp_path: object) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert told.stdout == "[]\n"
-
-
-def test_the_null_tracker_has_the_whole_interface() -> None:
-    assert isinstance(NullTracker(), Tracker)

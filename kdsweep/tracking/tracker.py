@@ -1,4 +1,4 @@
-"""The tracker that writes to MLflow, through its client and explicit run ids only.
+"""Experiment tracking: runs in MLflow, by explicit run ids only, or nowhere.
 
 What is told of a run by tags: ``kdsweep.study``, ``kdsweep.kind`` (``sweep`` for
 the parent run, ``run`` for the others), ``kdsweep.reason`` of an early end, and
@@ -20,19 +20,10 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from typing_extensions import override
 
 from kdsweep.config.secrets import hide_passwords
 from kdsweep.tracking import links
-from kdsweep.tracking.base import (
-    DatasetInfo,
-    RunRecord,
-    Status,
-    Tracker,
-    TrackingError,
-)
+from kdsweep.tracking.base import DatasetInfo, RunRecord, Status, TrackingError
 from kdsweep.tracking.connect import http_limit, locked, refused
 from kdsweep.tracking.connection import ANSWER_S, Connection
 from kdsweep.tracking.delivery import (
@@ -58,38 +49,56 @@ from kdsweep.tracking.records import (
     OpenRun,
     OpenSweep,
     Point,
+    Record,
     SetTags,
 )
-from kdsweep.tracking.store import Store
 from kdsweep.tracking.writer import BATCH
 
-if TYPE_CHECKING:
-    pass
 
+class Tracker:
+    """Records runs. Any number of runs are open at once, each named by its id.
 
-class MlflowTracker(Tracker):
-    """Records runs in one experiment of one store; opens it at the first use.
+    After ``prepare``, nothing that is logged fails or waits because of the store. While that is
+    away, records are kept under root, in order, and are delivered once it is back: in the
+    background, by ``shutdown``, or by the ``prepare`` of a later session. A run that is opened
+    meanwhile has an id of ours. All methods may be called from any thread.
 
     Args:
-        store: which.
-        root: the folder of everything that kdsweep writes.
-        patience: s that ``shutdown`` waits for a store that is away.
+        connection: to the store, which is opened at the first use. Without one nothing is
+            recorded, and every run's id is the empty string.
+
+    Attributes:
+        uri: the store's address, without a password; empty where there is no store.
     """
 
-    def __init__(self, store: Store, *, root: Path, patience: float) -> None:
-        self.uri = hide_passwords(store.uri)
-        self._store = store
-        self._connection = Connection(store, root=root, patience=patience)
+    def __init__(self, connection: Connection | None) -> None:
+        self.uri = "" if connection is None else hide_passwords(connection.store.uri)
+        self._connection = connection
         self._sweeps: dict[str, str] = {}  # by run id: the studies that this process has open
 
-    @override
     def prepare(self) -> None:
-        self._connection.open()
+        """Open the store for writing, creating it where there is none, before any training.
 
-    @override
+        Delivers what earlier sessions had to leave. Safe in several processes at once, and cheap
+        to call again.
+
+        Raises:
+            UserError: The store can't be created, reached or written.
+        """
+        if self._connection is not None:
+            self._connection.open()
+
     def open_sweep(
         self, study: str, *, params: Mapping[str, object], tags: Mapping[str, str]
     ) -> str:
+        """Open the parent run of a study and return its id: the same run in every session.
+
+        A later session adds parameters that are new (MLflow's can't change) and replaces tags.
+        Several processes may hold the sweep open; it ends when the last of them closes it, with
+        the time at which the last of its runs ended.
+        """
+        if self._connection is None:
+            return ""
         ours = {**_source(), **tags, STUDY: study, KIND: "sweep", own_key(): str(this_process())}
         record = OpenSweep(run=SWEEP + study, study=study, params=flatten(params), tags=ours)
         self._connection.write(record)
@@ -97,7 +106,6 @@ class MlflowTracker(Tracker):
         self._sweeps[run] = study
         return run
 
-    @override
     def open_run(
         self,
         name: str,
@@ -108,12 +116,16 @@ class MlflowTracker(Tracker):
         dataset: DatasetInfo | None = None,
         start_ms: int | None = None,
     ) -> str:
+        """Open a run and return its id; it belongs to its parent's study.
+
+        Params may be nested (dataclasses, mappings): they are flattened with dots. They are in
+        the store when the run is closed, or after ``flush``.
+        """
         run = self._open(name, parent, tags, unique=None, start_ms=start_ms)
         assert run is not None
         self._describe_input(run, params, dataset)
         return run
 
-    @override
     def open_unique(
         self,
         name: str,
@@ -124,6 +136,13 @@ class MlflowTracker(Tracker):
         tags: Mapping[str, str],
         dataset: DatasetInfo | None = None,
     ) -> str | None:
+        """Open a run unless the study has one whose tag ``unique`` has the same value.
+
+        A run that was killed or failed does not count.
+
+        Returns:
+            The new run's id, or None where there is such a run, in whichever process.
+        """
         run = self._open(name, parent, tags, unique=unique, start_ms=None)
         if run is not None:
             self._describe_input(run, params, dataset)
@@ -138,6 +157,8 @@ class MlflowTracker(Tracker):
         unique: str | None,
         start_ms: int | None,
     ) -> str | None:
+        if self._connection is None:
+            return ""
         record = OpenRun(
             run=UNSENT + uuid.uuid4().hex,
             name=name,
@@ -155,66 +176,86 @@ class MlflowTracker(Tracker):
     def _describe_input(
         self, run: str, params: Mapping[str, object], dataset: DatasetInfo | None
     ) -> None:
-        self._connection.add(LogParams(run=run, params=flatten(params)))
+        self._add(LogParams(run=run, params=flatten(params)))
         if dataset is not None:
-            self._connection.add(LogDataset(run=run, dataset=dataset))
+            self._add(LogDataset(run=run, dataset=dataset))
 
-    @override
     def log_epoch(self, run: str, metrics: Mapping[str, float], *, epoch: int) -> None:
+        """Log what one epoch gave. Returns at once; NaN and infinities are kept."""
         self.log_metrics(run, metrics, step=epoch)
 
-    @override
     def log_metrics(self, run: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Log metrics that belong to no epoch, such as those of the last evaluation."""
         self._add_points(run, _points(metrics, step))
 
-    @override
     def log_history(
         self, run: str, history: Sequence[Mapping[str, float]], *, first_epoch: int = 1
     ) -> None:
+        """Log the whole curve of a run that was found instead of trained, epoch by epoch."""
         epochs = enumerate(history, first_epoch)
         self._add_points(run, [p for epoch, metrics in epochs for p in _points(metrics, epoch)])
 
     def _add_points(self, run: str, points: Sequence[Point]) -> None:
         for start in range(0, len(points), BATCH):
-            self._connection.add(LogPoints(run=run, points=tuple(points[start : start + BATCH])))
+            self._add(LogPoints(run=run, points=tuple(points[start : start + BATCH])))
 
-    @override
     def log_verdict(
         self, run: str, *, verdict: str, difference: float, low: float, high: float, n: int
     ) -> None:
+        """Log what a comparison with the baseline came to, also on a run that was closed.
+
+        As metrics ``delta``, ``delta_low``, ``delta_high``, ``n_seeds`` and as tags
+        ``kdsweep.verdict`` and ``kdsweep.interval``, so that MLflow's table can sort by either.
+
+        Args:
+            run: the run of a trial, or of a sweep.
+            verdict: in a word, such as "better".
+            difference: in points of the metric, as are ``low`` and ``high``.
+            low: the lower end of its interval.
+            high: the upper end.
+            n: how many seeds it rests on.
+        """
         metrics = {"delta": difference, "delta_low": low, "delta_high": high, "n_seeds": float(n)}
         self.log_metrics(run, metrics)
         interval = f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         self.set_tags(run, {"kdsweep.verdict": verdict, "kdsweep.interval": interval})
 
-    @override
     def describe(self, run: str, markdown: str) -> None:
+        """Set a run's description, which MLflow's page of the run shows first."""
         self.set_tags(run, {"mlflow.note.content": markdown})
 
-    @override
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
-        self._connection.add(SetTags(run=run, tags=dict(tags)))
+        """Set tags, replacing those of the same name."""
+        self._add(SetTags(run=run, tags=dict(tags)))
 
-    @override
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file to the run's artefacts, under ``folder``; it may be deleted afterwards.
+
+        Raises:
+            TrackingError: There is no such file.
+        """
+        if self._connection is None:
+            return
         if not path.is_file():
             raise TrackingError(f"artefact {path.name} of run {run}: {path} is not there")
         self._connection.write(LogFile(run=run, path=str(path), folder=folder))
 
-    @override
     def log_text(self, run: str, text: str, file: str) -> None:
-        self._connection.add(LogText(run=run, text=text, file=file))
+        """Write ``text`` to the artefact ``file``, such as ``config.yaml``. Returns at once."""
+        self._add(LogText(run=run, text=text, file=file))
 
-    @override
     def close(
         self, run: str, status: Status, *, reason: str | None = None, end_ms: int | None = None
     ) -> None:
+        """End a run, after the last of what was logged for it."""
+        if self._connection is None:
+            return
         end = _now() if end_ms is None else end_ms
         study = self._sweeps.pop(run, None)
         if study is None:
-            self._connection.add(CloseRun(run=run, status=status, reason=reason, end_ms=end))
+            self._add(CloseRun(run=run, status=status, reason=reason, end_ms=end))
         else:
-            self._connection.add(
+            self._add(
                 CloseSweep(
                     run=run,
                     status=status,
@@ -227,11 +268,13 @@ class MlflowTracker(Tracker):
             )
         self._connection.settle(run)
 
-    @override
     def close_dangling(self, study: str) -> int:
+        """Close the runs of a study that dead processes of this host left open; how many."""
+        if self._connection is None:
+            return 0
         delivery, closed = self._connection.open(), 0
-        limit = http_limit(ANSWER_S)
-        with refused(self._store), limit, locked(self._store):
+        store, limit = self._connection.store, http_limit(ANSWER_S)
+        with refused(store), limit, locked(store):
             open_runs = delivery.search(study, "attributes.status = 'RUNNING'")
             for run in reversed(open_runs):  # the sweep last: it ends with the last of its runs
                 dead = owners(run)
@@ -242,31 +285,55 @@ class MlflowTracker(Tracker):
                     closed += 1
         return closed
 
-    @override
     def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:
+        """Every run of a study, or those with a tag, oldest first; the parent run included.
+
+        Raises:
+            TrackingError: The store can't be read.
+        """
+        if self._connection is None:
+            return []
         delivery = self._connection.open()
         self._connection.flush()
         having = [] if tagged is None else [f"tags.`{tagged}` != ''"]
         with self._connection.calling(f"study={study}"):
             return [run_record(run) for run in delivery.search(study, *having)]
 
-    @override
     def compare_url(self, runs: Sequence[str]) -> str:
+        """The address of MLflow's comparison of these runs, once its UI is up."""
+        if self._connection is None:
+            return ""
         delivery = self._connection.open()
         known = [run for run in map(delivery.known, runs) if run is not None]
-        return links.compare_url(self._store.ui, known, [delivery.experiment])
+        return links.compare_url(self._connection.store.ui, known, [delivery.experiment])
 
-    @override
     def ui_command(self) -> str:
-        return links.ui_command(self._store.uri, self._store.database)
+        """The shell command that opens this store in MLflow's UI."""
+        if self._connection is None:
+            return ""
+        return links.ui_command(self._connection.store.uri, self._connection.store.database)
 
-    @override
     def flush(self) -> None:
-        self._connection.flush()
+        """Wait until everything that was logged is in the store.
 
-    @override
+        Raises:
+            TrackingError: The store did not take them; they are kept for another try.
+        """
+        if self._connection is not None:
+            self._connection.flush()
+
     def shutdown(self) -> None:
-        self._connection.close()
+        """Deliver what is logged, waiting ``tracking.patience`` s for a store that is away.
+
+        Ends the background writer. What the store has not taken then stays under root for a later
+        session. Also done when the interpreter exits.
+        """
+        if self._connection is not None:
+            self._connection.close()
+
+    def _add(self, record: Record) -> None:
+        if self._connection is not None:
+            self._connection.add(record)
 
 
 def _now() -> int:
