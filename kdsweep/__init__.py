@@ -1,4 +1,10 @@
-"""kdsweep: knowledge-distillation sweeps with a verdict over seeds."""
+"""kdsweep: knowledge-distillation sweeps with a verdict over seeds.
+
+What is public is imported when it is first asked for: ``import kdsweep`` alone imports nothing
+heavy.
+"""
+
+from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,12 +12,16 @@ from typing import TYPE_CHECKING
 from kdsweep import errors
 
 __version__ = "0.1.0"
-__all__ = ["Study", "__version__", "errors", "load", "run", "sweep"]
+__all__ = ["Study", "__version__", "errors", "load", "register_model", "run", "sweep"]
 
 if TYPE_CHECKING:
     from kdsweep.library import Study, load, run, sweep
-else:  # imported when they are asked for: ``import kdsweep`` alone imports nothing heavy
-    _OWNERS = dict.fromkeys(("Study", "load", "run", "sweep"), "kdsweep.library")
+    from kdsweep.models.registry import register_model
+else:
+    _OWNERS = {
+        **dict.fromkeys(("Study", "load", "run", "sweep"), "kdsweep.library"),
+        "register_model": "kdsweep.models.registry",
+    }
 
     def __getattr__(name: str) -> object:
         if name not in _OWNERS:

@@ -25,6 +25,7 @@ LAYERS = (
     ("evaluate", "models", "data"),
     ("hardware",),
     ("config", "terminal"),
+    ("plugins",),
     ("store", "streams", "registry"),
     ("errors",),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from kdsweep import plugins
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
@@ -52,6 +53,7 @@ def train_population(
         TrainingError: not even one member fits into the device's memory.
     """
     config = spec.config
+    plugins.load(config.plugins)  # this may be another process than the configuration's
     hardware = choose_hardware(config.train)
     configure(hardware)
     dataset = (datasets or Datasets()).load(config, hardware)

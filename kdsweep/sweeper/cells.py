@@ -73,6 +73,11 @@ class Cells:
         """Of any cell, for what they share."""
         return self.plans[0].config
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Of all cells, as their configurations have them."""
+        return {k: v for one in self.known.values() for k, v in one.config.plugins.items()}
+
     def of(self, point: Point) -> Checked:
         """A point's cell; what a sampler has drawn is checked when it is first asked for."""
         if (known := self.known.get(frozenset(point.items()))) is not None:

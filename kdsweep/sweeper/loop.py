@@ -87,7 +87,9 @@ class SweepLoop:
         points = self.space.cells(enqueued=self.options.enqueue) if self.grid else []
         self.cells.check(points or self.space.corners())
         self.typed = self.cells.config
-        content = self.space.content(self.cells.first, self.config.hydra.sweeper.sampler)
+        content = self.space.content(
+            self.cells.first, self.config.hydra.sweeper.sampler, self.cells.plugins
+        )
         name = study_name(
             self.config.study or self.options.study_name, list(self.space.distributions), content
         )

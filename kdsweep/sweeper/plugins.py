@@ -11,7 +11,7 @@ def register() -> None:
     from hydra.core.plugins import Plugins
     from omegaconf import OmegaConf
 
-    from kdsweep.config import Config
+    from kdsweep.config.typed import schema
     from kdsweep.sweeper.launcher import FusedLauncher
     from kdsweep.sweeper.sweeper import KdsweepSweeper
 
@@ -20,6 +20,6 @@ def register() -> None:
     )
     started = time.strftime("%Y-%m-%d_%H-%M-%S")  # the same wherever it is asked for
     OmegaConf.register_resolver("kdsweep.started", lambda: started, use_cache=True, replace=True)
-    ConfigStore.instance().store(name="schema", node=Config, replace=True)
+    ConfigStore.instance().store(name="schema", node=schema(), replace=True)
     Plugins.instance().register(KdsweepSweeper)
     Plugins.instance().register(FusedLauncher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra_plugins.hydra_optuna_sweeper._impl import (
@@ -122,11 +123,20 @@ class Space:
                 described[key] = f"{distribution.low} to {distribution.high}{step}{scale}"
         return described
 
-    def content(self, config: DictConfig, sampler: DictConfig) -> dict[str, Any]:
-        """What names a study: the space, the sampler, and everything that is not swept."""
+    def content(
+        self, config: DictConfig, sampler: DictConfig, plugins: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """What names a study: the space, the sampler, and everything that is not swept.
+
+        Args:
+            config: of any cell.
+            sampler: of the sweeper.
+            plugins: the hashes of their sources: a plugin that was edited is another study's.
+        """
         plain: Any = OmegaConf.to_container(config, resolve=True)
         for key in _NOT_CONTENT:
             del plain[key]
+        plain["plugins"] = {Path(name).stem: source for name, source in plugins.items()}
         if plain["seeds"] > 1:
             plain["seeds"] = "several"  # how many, the study's race says
         for key in ("threads", "fuse", "bank", "channels_last"):

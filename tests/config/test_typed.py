@@ -23,6 +23,10 @@ OPTIONS = sorted(
 )
 GIVEN = {  # options that ask something of the user
     "data=imagefolder": ("data.root=images",),
+    "data=arrays": ("data.root=a.npz",),
+    "data=torchvision": ("data.name=SVHN",),
+    "data=huggingface": ("data.name=a/b", "data.label_column=digit"),
+    "data=registered": ("data.name=mine", "+data.options.blue=[1,2]"),
     "tracking=server": ("tracking.uri=http://127.0.0.1:5000",),
 }
 OTHERS = (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,12 +21,12 @@ BASE: dict[str, Any] = {
 }
 
 
-def content(**changes: Any) -> str:
+def content(plugins: Mapping[str, str] | None = None, **changes: Any) -> str:
     """What a study of this configuration is found by; keys have __ for a dot."""
     config = OmegaConf.create()
     for key, value in {**BASE, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         OmegaConf.update(config, key, value, force_add=True)
-    return digest(Space({}, []).content(config, OmegaConf.create({})))
+    return digest(Space({}, []).content(config, OmegaConf.create({}), plugins or {}))
 
 
 def test_weight_1_and_weight_1_0_are_the_same_study() -> None:
@@ -63,3 +64,10 @@ def test_what_is_trained_is_another_study(change: dict[str, Any]) -> None:
 def test_how_many_seeds_a_race_has_is_the_races_own() -> None:
     """So that the same command with other seeds meets its study, which then refuses them."""
     assert content(seeds=2) == content(seeds=3)
+
+
+def test_a_plugin_that_was_edited_is_another_study_and_one_that_was_moved_is_not() -> None:
+    mine = content(plugins={"my_loss.py": "12ab"})
+    assert mine != content(plugins={"my_loss.py": "34cd"})
+    assert mine != content()
+    assert mine == content(plugins={"/conf/my_loss.py": "12ab"})
