@@ -18,8 +18,8 @@ from kdsweep.confirm import confirmation
 from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.confirm.selection import Finalist, Selection
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.jobs.job import Job, Outcome
 from kdsweep.results.record import NetworkRecord, Record, write_record
-from kdsweep.run.job import Job, Outcome
 from kdsweep.teachers.stored import save_correct
 from tests.results.made import COSTS, record
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.config import Config, TrackingConfig
+from kdsweep.jobs.session import Session
 from kdsweep.report import series
 from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep, notes
 from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
-from kdsweep.run.session import Session
-from kdsweep.sweep.reporting import next_commands
+from kdsweep.sweeper.reporting import next_commands
 from tests.results.made import network, record
 
 BASE = (70.0,)
@@ -88,7 +88,7 @@ def test_a_baseline_of_which_every_seed_failed_is_none() -> None:
 
 def test_every_objective_has_a_unit() -> None:
     from kdsweep.config import OBJECTIVES
-    from kdsweep.run.records import metric_name
+    from kdsweep.jobs.records import metric_name
 
     assert all(unit_of(metric_name(name, "val")) for name in OBJECTIVES)
     assert unit_of("val_nll") == "nats"
