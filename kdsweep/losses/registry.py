@@ -23,6 +23,7 @@ from kdsweep.losses.nkd import NKD
 from kdsweep.losses.nst import NST
 from kdsweep.losses.options import LossSpec
 from kdsweep.losses.pkt import PKT
+from kdsweep.losses.reviewkd import ReviewKD
 from kdsweep.losses.rkd import RKD
 from kdsweep.losses.sp import SP
 from kdsweep.losses.teacherless import LabelSmoothing, TeacherFree
@@ -33,7 +34,21 @@ LOSSES: Registry[type[Loss]] = Registry("loss")
 for _loss in (
     *(Hinton, LogitMSE, LogitMAE, DKD, DIST, NKD),
     *(LabelSmoothing, TeacherFree),
-    *(FitNet, MultiLevel, Attention, SP, PKT, NST, CC, VID, RKD, InfoNCE, CRD, Adversarial),
+    *(
+        FitNet,
+        MultiLevel,
+        Attention,
+        SP,
+        PKT,
+        NST,
+        CC,
+        VID,
+        ReviewKD,
+        RKD,
+        InfoNCE,
+        CRD,
+        Adversarial,
+    ),
 ):
     LOSSES.add(_loss.spec.name, _loss)
 
