@@ -13,7 +13,7 @@ class ViewsConfig:
     """Random augmentation of a training image; ``padding`` and ``flip`` alone are discrete."""
 
     padding: int = 4  # pixels of zero padding before the random crop
-    flip: bool = True
+    flip: bool = True  # mirror an image left to right, or not, at random
     erase: float = 0.0  # probability of random erasing
     mixup: float = 0.0  # Beta(mixup, mixup); 0 is off
 
@@ -27,15 +27,17 @@ class ViewsConfig:
 class DataConfig:
     """A labelled image dataset and how it is split."""
 
-    name: str = "digits"
+    name: str = "digits"  # which dataset
     root: str | None = None  # where the files are, or are downloaded to
-    download: bool = True
+    download: bool = True  # fetch what is missing
     mirror: str | None = None  # URL that replaces the dataset's own
     image_size: int = 32  # pixels, height and width
     val_fraction: float = 0.1  # of the training images, stratified by class
-    split_seed: int = 0
+    split_seed: int = 0  # of the split into training and validation images
     train_limit: int | None = None  # keep so many training images, for short runs
+    # of each channel (0 to 1), which is subtracted
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    # of each channel, which is divided by
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     views: ViewsConfig = field(default_factory=ViewsConfig)
 
