@@ -77,7 +77,9 @@ def test_a_living_process_of_this_machine_is_not_lost_however_silent(
     assert not lease.is_lost(str(lease.owner))
 
 
-@pytest.mark.parametrize("owner", [CONTAINER, HOST, NAMESAKE])
+@pytest.mark.parametrize(
+    "owner", [CONTAINER, HOST, NAMESAKE], ids=["container", "host", "namesake"]
+)
 def test_a_process_that_is_not_seen_is_lost_after_a_minute_of_silence(
     lease: Lease, clock: Clock, owner: str
 ) -> None:
