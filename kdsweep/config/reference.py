@@ -83,7 +83,7 @@ def _keys(schema: type, path: tuple[str, ...]) -> Iterator[Key]:
             kind=_kind(hint) + (", or null" if optional else ""),
             default=default,
             allowed=_allowed(own, hint),
-            sentence=sentences[field.name],
+            sentence=sentences.get(field.name, ""),
         )
 
 
