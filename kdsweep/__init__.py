@@ -10,15 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdsweep.data.sources.registered import register_dataset
     from kdsweep.errors import KdsweepError, UserError
     from kdsweep.models.registry import register_model
 
 __version__ = "0.1.0"
-__all__ = ["KdsweepError", "UserError", "register_model"]
+__all__ = ["KdsweepError", "UserError", "register_dataset", "register_model"]
 
 _FROM = {
     "KdsweepError": "kdsweep.errors",
     "UserError": "kdsweep.errors",
+    "register_dataset": "kdsweep.data.sources.registered",
     "register_model": "kdsweep.models.registry",
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
+from kdsweep.data.device import require_test_images
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
 from kdsweep.report.html import save_report
@@ -56,7 +57,8 @@ def confirm_study(
     """Confirm the chosen cells of a study and print the verdict.
 
     Raises:
-        UserError: no such study, or it has been confirmed and ``again`` is false.
+        UserError: no such study, it has been confirmed and ``again`` is false, or its dataset has
+            no test images.
         TrainingError: a finalist could not be trained.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -75,11 +77,14 @@ def confirm_study(
         load_study(name, storage)  # names the nearest where there is none
         records = root / "hydra" / "studies" / name
         selection = choose(name, records, top=top, side=side, seeds=seeds, known=known)
-        selection.write(folder / "selection.json")
     jobs = [
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
+    if selection is not known:
+        for job in jobs:
+            require_test_images(job.config)
+        selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)

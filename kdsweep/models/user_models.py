@@ -63,9 +63,7 @@ def user_model(
     """
     kind = type(build)
     if not issubclass(kind, type | FunctionType):  # others say of no module that they are its
-        raise UserError(
-            f"model {name}: is a {kind.__name__}; allowed is a class or a function"
-        )
+        raise UserError(f"model {name}: is a {kind.__name__}; allowed is a class or a function")
     parameters = inspect.signature(build).parameters
     made = UserModel(build=build, parameters=parameters, classifier=classifier, stages=stages)
     if not made.takes_any and not any(key in parameters for key in _CLASSES):
