@@ -6,30 +6,39 @@ heavy.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kdsweep import errors
+
+__version__ = "0.1.0"
+__all__ = [
+    "Study",
+    "__version__",
+    "errors",
+    "load",
+    "register_dataset",
+    "register_model",
+    "run",
+    "sweep",
+]
 
 if TYPE_CHECKING:
     from kdsweep.data.sources.registered import register_dataset
-    from kdsweep.errors import KdsweepError, UserError
+    from kdsweep.library import Study, load, run, sweep
     from kdsweep.models.registry import register_model
+else:
+    _OWNERS = {
+        **dict.fromkeys(("Study", "load", "run", "sweep"), "kdsweep.library"),
+        "register_dataset": "kdsweep.data.sources.registered",
+        "register_model": "kdsweep.models.registry",
+    }
 
-__version__ = "0.1.0"
-__all__ = ["KdsweepError", "UserError", "register_dataset", "register_model"]
-
-_FROM = {
-    "KdsweepError": "kdsweep.errors",
-    "UserError": "kdsweep.errors",
-    "register_dataset": "kdsweep.data.sources.registered",
-    "register_model": "kdsweep.models.registry",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _FROM:
-        raise AttributeError(f"module 'kdsweep' has no attribute '{name}'")
-    return getattr(importlib.import_module(_FROM[name]), name)
+    def __getattr__(name: str) -> object:
+        if name not in _OWNERS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_OWNERS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return sorted({*globals(), *__all__})

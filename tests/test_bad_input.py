@@ -22,7 +22,7 @@ from kdsweep.confirm.__main__ import USAGE as CONFIRM_USAGE
 from kdsweep.confirm.__main__ import main as confirm
 from kdsweep.export.__main__ import USAGE as EXPORT_USAGE
 from kdsweep.export.__main__ import main as export
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal import command
 from tests.conftest import Command, Ended
 

@@ -17,7 +17,7 @@ from kdsweep.cli import main
 from kdsweep.config import ModelConfig
 from kdsweep.errors import KdsweepError
 from kdsweep.models import create_model
-from kdsweep.sweep import loop
+from kdsweep.sweeper import loop
 from tests.conftest import Command, Ended
 
 SMOKE = "experiment=smoke"

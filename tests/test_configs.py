@@ -19,7 +19,7 @@ from kdsweep.errors import UserError
 from kdsweep.losses.registry import loss_spec
 from kdsweep.models import model_names
 from kdsweep.models.torchvision_models import torchvision_names
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 CONF = Path(__file__).parent.parent / "conf"
 OPTIONS = sorted(

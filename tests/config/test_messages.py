@@ -14,7 +14,7 @@ from kdsweep.config.messages import hydra_line
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
 from kdsweep.errors import UserError
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"

@@ -80,7 +80,7 @@ def test_a_study_without_test_images_is_not_confirmed(command: Command, tmp_path
         tmp_path / "a.npz", x_train=images[:900], y_train=labels[:900],
         x_val=images[900:], y_val=labels[900:],
     )  # fmt: skip
-    asked = ("data=arrays", "data.root=a.npz", "data.image_size=8", "study=s", "seeds=2")
+    asked = ("data=arrays", "data.root=a.npz", "data.image_size=16", "study=s", "seeds=2")
     ended = command(*SMOKE, *asked, "-m", "distill.temperature=1", "rounds=1", cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
     refused = command("study=s", cwd=tmp_path, module="kdsweep.confirm")
