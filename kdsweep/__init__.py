@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING
 from kdsweep import errors
 
 __version__ = "0.1.0"
-__all__ = ["Study", "__version__", "errors", "load", "register_model", "run", "sweep"]
+__all__ = [
+    "Study",
+    "__version__",
+    "errors",
+    "load",
+    "register_dataset",
+    "register_model",
+    "run",
+    "sweep",
+]
 
 if TYPE_CHECKING:
+    from kdsweep.data.sources.registered import register_dataset
     from kdsweep.library import Study, load, run, sweep
     from kdsweep.models.registry import register_model
 else:
     _OWNERS = {
         **dict.fromkeys(("Study", "load", "run", "sweep"), "kdsweep.library"),
+        "register_dataset": "kdsweep.data.sources.registered",
         "register_model": "kdsweep.models.registry",
     }
 

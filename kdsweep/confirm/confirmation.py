@@ -15,6 +15,7 @@ from kdsweep.config.paths import moved
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
+from kdsweep.data.device import require_test_images
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
 from kdsweep.jobs.batch import run_plans
@@ -57,7 +58,8 @@ def confirm_study(
     """Confirm the chosen cells of a study and print the verdict, which is given back.
 
     Raises:
-        UserError: no such study, or it has been confirmed and ``again`` is false.
+        UserError: no such study, it has been confirmed and ``again`` is false, or its dataset has
+            no test images.
         TrainingError: a finalist could not be trained.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -80,7 +82,10 @@ def confirm_study(
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
-    selection.write(folder / "selection.json")
+    if selection is not known:
+        for job in jobs:
+            require_test_images(job.config)
+        selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
