@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsweep.errors import UserError, first_line
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal import arguments, command
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def _read(name: str, size: int) -> NDArray[np.uint8]:
     """A picture as the training images were read, uint8 [3, size, size]."""
     import numpy as np
 
-    from kdsweep.data.decode import read_image
+    from kdsweep.data.decode import square
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of oddities in files that it can read
-            return np.ascontiguousarray(read_image(Path(name), size=size))
+            return np.ascontiguousarray(square(Path(name), size=size))
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them
         reason = error.strerror if isinstance(error, OSError) and error.strerror else None
         raise UserError(

@@ -109,6 +109,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(
         files(repository / "conf", "*.*")
     )
     assert set(files(installed / "kdsweep", "*.py")) == set(files(repository / "kdsweep", "*.py"))
+    assert (installed / "kdsweep" / "py.typed").is_file()
     (about,) = installed.glob("*.dist-info")
     assert {path.name for path in installed.iterdir()} == {"kdsweep", about.name}
     assert "kdsweep = kdsweep.cli:main" in (about / "entry_points.txt").read_text()

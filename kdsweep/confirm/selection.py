@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,25 @@ from kdsweep.results.summary import more_is_better
 from kdsweep.store import write_json
 
 Side = Literal["best", "worst", "both"]
+_SIDES: dict[object, Side] = {"best": "best", "worst": "worst", "both": "both"}
+MOST = 10_000  # cells, and seeds
+
+
+def side_of(given: object) -> Side:
+    """Which cells, as the user gave it, or a ``UserError``."""
+    side = _SIDES.get(given)
+    if side is None:
+        raise UserError(f"side={given}: allowed is {', '.join(map(str, _SIDES))}")
+    return side
+
+
+def count(key: str, given: object, *, least: int) -> int:
+    """How many cells or seeds, as the user gave it, or a ``UserError``."""
+    text = str(given)
+    number = int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
+    if not least <= number <= MOST:
+        raise UserError(f"{key}={given}: allowed is a whole number from {least} to {MOST:,}")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)

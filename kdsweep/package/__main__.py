@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has i
 
 from kdsweep.config import checks
 from kdsweep.errors import UserError
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal import arguments, command
 
 USAGE = """

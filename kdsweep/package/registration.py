@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.errors import UserError
+from kdsweep.jobs.logger import KEY
 from kdsweep.package.build import CARD, Prepared
 from kdsweep.package.manifest import Manifest
-from kdsweep.run.logger import KEY
 from kdsweep.tracking import registry
 from kdsweep.tracking.store import Store
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import hide_password_of, hide_passwords
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import database, failures
 from kdsweep.tracking.store import Store
@@ -67,7 +67,7 @@ def refused(store: Store) -> Iterator[None]:
     except KdsweepError:
         raise
     except Exception as cause:
-        reason = failures.brief(cause, store.database)
+        reason = hide_password_of(store.uri, failures.brief(cause, store.database))
         if store.database is None and store.artifacts is None:
             reason = (
                 f"nothing there answers as an MLflow server does ({reason}); start it, mend the "
