@@ -24,6 +24,7 @@ class ModelConfig:
     name: str = "cifar_student"
     width: float = 1.0  # multiplies the channels, in the families that have a width
     weights: str | None = None  # torchvision's name of pretrained weights, or a local file
+    kwargs: dict[str, Any] = field(default_factory=dict)  # of a plugin's model, for its function
 
 
 @dataclass(kw_only=True)
@@ -108,7 +109,7 @@ def _assistant(given: object) -> ModelConfig:
     if isinstance(given, ModelConfig):
         return given
     fields = {"name": given} if isinstance(given, str) else given
-    allowed = ("name", "width", "weights")
+    allowed = ("name", "width", "weights", "kwargs")
     ok = (
         isinstance(fields, dict)
         and "name" in fields

@@ -122,6 +122,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    plugins: Any = None  # modules of your own, imported first; typed, with their sources' hashes
     objective: Any = "accuracy"  # one name, or a list of them for a study of several objectives
     storage: str = "sqlite:///mlruns/optuna.db"  # of the Optuna study
     seed: int = 0  # first seed
@@ -176,10 +177,10 @@ class Config:
         )
         published = self.evaluate.protocol == "published"
         require(
-            published or self.data.val_fraction > 0,
+            published or self.data.val_fraction is None or self.data.val_fraction > 0,
             "data.val_fraction",
             self.data.val_fraction,
-            "above 0, unless evaluate.protocol=published",
+            "above 0, or null, unless evaluate.protocol=published",
         )
         require(
             not published or self.data.val_fraction == 0,
@@ -206,6 +207,16 @@ class Config:
                 value = getattr(self.data.views, key)
                 allowed = "0 with distill.generator, whose images are not augmented"
                 require(value == 0, f"data.views.{key}", value, allowed)
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """What is known by a name, with its kind: the models, the losses, the dataset."""
+        models = (self.pair.teacher, *self.teacher.assistants, self.pair.student)
+        return [
+            *(("model", model.name) for model in models),
+            *(("loss", name) for name in self.distill.losses),
+            ("dataset", self.data.name),
+        ]
 
     @property
     def teaching(self) -> ModelConfig:

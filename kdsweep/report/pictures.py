@@ -10,7 +10,7 @@ import io
 import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,6 +224,11 @@ def accuracy_against_size(sweep: Sweep) -> Figure:
 
 def figures(sweep: Sweep) -> dict[str, Figure]:
     """Every picture that this sweep has the data for, by file name without its ending."""
+    return {name: draw(sweep) for name, draw in drawable(sweep).items()}
+
+
+def drawable(sweep: Sweep) -> dict[str, Callable[[Sweep], Figure]]:
+    """What draws each picture that this sweep has the data for, in the order of a report."""
     curves = series.learning_curves(sweep, sweep.objective)
     possible = (
         ("accuracy", accuracy_bars, series.accuracy_bars(sweep) is not None),
@@ -240,7 +245,7 @@ def figures(sweep: Sweep) -> dict[str, Figure]:
             series.accuracy_against_size(sweep) is not None,
         ),
     )
-    return {name: draw(sweep) for name, draw, has_data in possible if has_data}
+    return {name: draw for name, draw, has_data in possible if has_data}
 
 
 def png(figure: Figure) -> bytes:

@@ -11,6 +11,7 @@ from kdsweep.config import Config, ModelConfig
 from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.plugins import source_of
 from kdsweep.store import digest, file_hash
 
 RECIPE_VERSION = 3  # raise it when a change of the code changes what training gives
@@ -45,8 +46,15 @@ def _setting(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict
 
 
 def architecture(model: ModelConfig) -> dict[str, Any]:
-    """A model with what its weights are: the content of a file, wherever it lies, or a name."""
+    """A model with what its weights are: the content of a file, wherever it lies, or a name.
+
+    A plugin's model has the source that it is made by.
+    """
     plain = dataclasses.asdict(model)
+    if not model.kwargs:
+        del plain["kwargs"]
+    if (source := source_of("model", model.name)) is not None:
+        plain["source"] = source
     if model.weights is not None and Path(model.weights).expanduser().is_file():
         plain["weights"] = {"sha256": content_hash(Path(model.weights).expanduser())}
     return plain
