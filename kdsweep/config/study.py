@@ -34,12 +34,16 @@ class EvaluateConfig:
     test: bool = False  # open test once, after the last epoch
     latency: bool = False  # time the networks: 100 batches each
     last_epochs: int = 1  # the mean of so many last epochs is the result; for constant, step rates
+    ema: float = 0.0  # decay a step of the average of a student's weights that is judged; 0: none
     batch_size: int = 1000  # images that are evaluated at a time
 
     def __post_init__(self) -> None:
         choice("evaluate.protocol", self.protocol, ("validation", "published"))
         positive("evaluate.batch_size", self.batch_size)
         positive("evaluate.last_epochs", self.last_epochs)
+        require(
+            0 <= self.ema < 1, "evaluate.ema", self.ema, "0 (no average) up to below 1, as in 0.98"
+        )
 
 
 @dataclass(kw_only=True)
