@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,7 +171,10 @@ def test_a_failed_seed_does_not_take_its_cell_out(study: Study) -> None:
     assert all(cell.low is not None for cell in broken)
 
 
-def test_the_best_of_a_sampler_race_with_fresh_seeds(study: Study) -> None:
+def test_the_best_of_a_sampler_race_with_fresh_seeds(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     arguments = (
         "search=random", "hydra.sweeper.n_trials=6", "seeds=3", "verdict.top=2", "study=drawn",
     )  # fmt: skip
@@ -181,6 +185,11 @@ def test_the_best_of_a_sampler_race_with_fresh_seeds(study: Study) -> None:
         return {s: baseline(s) + gain for s in range(first, first + 3)}
 
     points = study.sweep(value, *arguments).points
+    plan = caplog.messages.index(
+        "6 trials x 3 seeds find cells by their scores; then the best 2 race with fresh seeds, "
+        "for a verdict"
+    )
+    assert plan < caplog.messages.index("the best 2 of 6 race, with fresh seeds")
     drawn = [p for p in points if p["round"] == "0"]
     raced = [p for p in points if p["round"] == "1"]
     assert len(drawn) == 6
