@@ -63,16 +63,18 @@ def test_decided_cells_stop_and_the_others_get_fresh_seeds(study: Study) -> None
         (("schedule=cosine,onecycle", "evaluate.last_epochs=2"), 1),
         (("schedule=constant,onecycle", "evaluate.last_epochs=2"), 1),
         (("schedule=constant", "evaluate.last_epochs=2"), 0),
+        (("schedule=cosine", "evaluate.ema=0.9"), 1),
+        (("schedule=constant", "evaluate.ema=0.9"), 0),
         (("schedule=cosine",), 0),
     ],
 )
-def test_an_average_over_last_epochs_that_agree_is_warned_of_once_before_training(
+def test_an_average_of_what_hardly_differs_is_warned_of_once_before_training(
     study: Study, caplog: pytest.LogCaptureFixture, given: tuple[str, ...], warnings: int
 ) -> None:
     found: list[int] = []
 
     def look(point: dict[str, str]) -> dict[int, float]:
-        found.append(sum("evaluate.last_epochs=2" in line for line in caplog.messages))
+        found.append(sum(line.startswith("evaluate.") for line in caplog.messages))
         return accuracies(point)
 
     study.sweep(look, *GRID, *given, "train.epochs=3")
