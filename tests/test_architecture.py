@@ -12,9 +12,11 @@ PACKAGE = Path(__file__).parents[1] / "kdsweep"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("confirm", "export", "bench"),
-    ("sweep",),
-    ("run", "report"),
+    ("library",),
+    ("predict",),
+    ("confirm", "export", "package", "bench"),
+    ("sweeper",),
+    ("jobs", "report"),
     ("datafree",),
     ("teachers",),
     ("results",),
@@ -77,7 +79,7 @@ def test_every_package_has_its_layer() -> None:
     [
         ("losses", "from kdsweep.train.loop import train"),
         ("train", "from kdsweep import cli"),
-        ("run", "def late():\n    from kdsweep.sweep.study import point"),
+        ("jobs", "def late():\n    from kdsweep.sweeper.study import point"),
         ("data", "import kdsweep.models.vgg"),  # of the same layer
     ],
 )

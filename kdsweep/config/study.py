@@ -173,10 +173,10 @@ class Config:
         )
         published = self.evaluate.protocol == "published"
         require(
-            published or self.data.val_fraction > 0,
+            published or self.data.val_fraction is None or self.data.val_fraction > 0,
             "data.val_fraction",
             self.data.val_fraction,
-            "above 0, unless evaluate.protocol=published",
+            "above 0, or null, unless evaluate.protocol=published",
         )
         require(
             not published or self.data.val_fraction == 0,

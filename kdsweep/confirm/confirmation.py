@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from kdsweep.config.paths import moved
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.report.html import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of
@@ -23,12 +28,8 @@ from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import with_verdicts
 from kdsweep.results.record import COMPLETE, Record, find_record, read_record
 from kdsweep.results.summary import summarise
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
 from kdsweep.store import writable, write_json
-from kdsweep.sweep.opening import load_study
+from kdsweep.sweeper.opening import load_study
 from kdsweep.verdict import (
     Confirmation,
     baseline_seeds,
@@ -52,8 +53,8 @@ def confirm_study(
     seeds: int,
     again: bool,
     tracking_uri: str | None = None,
-) -> None:
-    """Confirm the chosen cells of a study and print the verdict.
+) -> Confirmation:
+    """Confirm the chosen cells of a study and print the verdict, which is given back.
 
     Raises:
         UserError: no such study, or it has been confirmed and ``again`` is false.
@@ -75,11 +76,11 @@ def confirm_study(
         load_study(name, storage)  # names the nearest where there is none
         records = root / "hydra" / "studies" / name
         selection = choose(name, records, top=top, side=side, seeds=seeds, known=known)
-        selection.write(folder / "selection.json")
     jobs = [
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
+    selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
@@ -91,6 +92,7 @@ def confirm_study(
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
+    return confirmed
 
 
 def _job(
@@ -105,17 +107,19 @@ def _job(
     """The finalist's training on fresh seeds; ``root`` may have been moved since the sweep."""
     config = config_from_plain(finalist.config)
     uri = uri or config.tracking.uri
-    if uri is not None and HIDDEN in uri:
+    if uri is not None and HIDDEN in uri and config.tracking.backend != "none":
         raise UserError(
-            f"tracking.uri={uri}: its password is not kept with the study; give tracking.uri=URL"
+            f"tracking.uri={uri}: its password is not kept with the study; give "
+            "tracking.uri=ADDRESS with it"
         )
-    moved = _moved(config.data.root, Path(config.root), root)
     config = dataclasses.replace(
         config,
         root=str(root),
         storage=storage,
         tracking=dataclasses.replace(config.tracking, uri=uri),
-        data=dataclasses.replace(config.data, root=moved),
+        data=dataclasses.replace(
+            config.data, root=moved(config.data.root, Path(config.root), root)
+        ),
         seed=selection.first_seed,
         seeds=selection.seeds,
         study=f"{selection.study}-confirmation-{selection.round}",
@@ -131,13 +135,6 @@ def _job(
     )
     own = folder / f"round-{selection.round}" / f"trial-{finalist.trial}"
     return Job(config=config, folder=own, overrides=tuple(finalist.overrides))
-
-
-def _moved(path: str | None, old: Path, new: Path) -> str | None:
-    """The same path below ``new`` where ``path`` was below ``old``."""
-    if path is None or not Path(path).is_relative_to(old):
-        return path
-    return str(new / Path(path).relative_to(old))
 
 
 def _train(jobs: Sequence[Job]) -> list[CellRecords]:

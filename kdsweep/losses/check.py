@@ -206,5 +206,6 @@ def _gradients(value: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]
 def _check_finite(gradients: Mapping[str, Tensor], where: str) -> None:
     if not all(gradient.isfinite().all() for gradient in gradients.values()):
         raise UserError(
-            f"its gradient {where} is not finite: look for sqrt, log, norm or a division at 0 (log_softmax is safe)"
+            f"its gradient {where} is not finite: look for sqrt, log, norm or a division at 0 "
+            "(log_softmax is safe)"
         )

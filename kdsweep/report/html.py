@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from kdsweep.report.pictures import figures as make_figures
 from kdsweep.report.pictures import png, write_atomically
@@ -19,6 +19,7 @@ _TITLES = {
     "accuracy": "Every cell",
     "difference_map": "Where distillation helps",
     "forest": "Difference from the baseline with its interval",
+    "race": "How the cells were decided, round by round",
     "learning_curves": "Learning curves",
     "parameters": "Parameters",
     "size": "Size",
@@ -55,13 +56,7 @@ def render_html(
         pictures: PNG files by name, shown in this order.
         commands: command lines by what they are for, such as opening the comparison.
     """
-    environment = Environment(
-        loader=PackageLoader("kdsweep.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return _template("page.html").render(
         sweep=sweep,
         protocol=protocol(sweep),
         rows=[_line(row, sweep.decimals) for row in rows(sweep)],
@@ -70,6 +65,22 @@ def render_html(
         pictures=[_picture(name, data) for name, data in pictures.items()],
         commands=commands or {},
     )
+
+
+def render_table(sweep: Sweep) -> str:
+    """The table, its notes and the verdict, as a part of somebody else's page."""
+    return _template("part.html").render(
+        sweep=sweep, rows=[_line(row, sweep.decimals) for row in rows(sweep)], notes=notes(sweep)
+    )
+
+
+def _template(name: str) -> Template:
+    return Environment(
+        loader=PackageLoader("kdsweep.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    ).get_template(name)
 
 
 def _line(row: Row, decimals: int) -> _Line:

@@ -10,12 +10,13 @@ import io
 import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsweep.report import series
 from kdsweep.report.maps import difference_map, forest_plot
+from kdsweep.report.race import race_panels, race_plot
 from kdsweep.report.series import FEW, Bar, Line
 from kdsweep.report.style import COLOURS, legend_below, new_figure, page_width, styled
 from kdsweep.report.table import number
@@ -223,11 +224,17 @@ def accuracy_against_size(sweep: Sweep) -> Figure:
 
 def figures(sweep: Sweep) -> dict[str, Figure]:
     """Every picture that this sweep has the data for, by file name without its ending."""
+    return {name: draw(sweep) for name, draw in drawable(sweep).items()}
+
+
+def drawable(sweep: Sweep) -> dict[str, Callable[[Sweep], Figure]]:
+    """What draws each picture that this sweep has the data for, in the order of a report."""
     curves = series.learning_curves(sweep, sweep.objective)
     possible = (
         ("accuracy", accuracy_bars, series.accuracy_bars(sweep) is not None),
         ("difference_map", difference_map, series.grid(sweep) is not None),
         ("forest", forest_plot, series.forest(sweep) is not None),
+        ("race", race_plot, race_panels(sweep) is not None),
         ("learning_curves", learning_curves, curves is not None),
         ("parameters", parameter_bars, series.parameter_bars(sweep) is not None),
         ("size", size_bars, series.size_bars(sweep) is not None),
@@ -238,7 +245,7 @@ def figures(sweep: Sweep) -> dict[str, Figure]:
             series.accuracy_against_size(sweep) is not None,
         ),
     )
-    return {name: draw(sweep) for name, draw, has_data in possible if has_data}
+    return {name: draw for name, draw, has_data in possible if has_data}
 
 
 def png(figure: Figure) -> bytes:

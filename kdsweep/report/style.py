@@ -22,8 +22,9 @@ COLOURS = {
     "worse": "#D55E00",
     "equivalent": "#009E73",
     "open": "#808080",
+    "dropped": "#CC79A7",
 }
-MARKERS = {"better": "^", "equivalent": "s", "open": "o", "worse": "v"}
+MARKERS = {"better": "^", "equivalent": "s", "open": "o", "dropped": "X", "worse": "v"}
 
 
 @contextmanager
@@ -74,8 +75,8 @@ def page_width(labels: Sequence[str]) -> float:
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure, in inches, that belongs to no window and to no global state."""
-    from matplotlib.figure import Figure
+    from kdsweep.report.picture import Picture
 
-    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure = Picture(figsize=(width, height), dpi=DPI)
     axes = figure.subplots(1, columns, squeeze=False)
     return figure, list(axes[0])

@@ -16,6 +16,17 @@ Curves = Mapping[int, Sequence[Mapping[str, float]]]  # seed -> the metrics of e
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one round of a race found of a cell, in the objective's unit."""
+
+    word: str  # better, worse, equivalent, open
+    n: int  # seeds so far
+    difference: float
+    low: float  # repeated confidence interval
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellVerdict:
     """What the statistics say of one cell against the baseline, in the objective's unit."""
 
@@ -24,6 +35,8 @@ class CellVerdict:
     low: float  # simultaneous confidence interval over all cells and rounds
     high: float
     p_better: float | None = None  # 0 to 1
+    looks: tuple[Look, ...] = ()  # one for each round that the cell was in
+    racing: bool = False  # goes on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +85,8 @@ class Sweep:
     teacher: Model | None = None  # where all cells that were taught have the same one
     teachers: tuple[Model, ...] = ()  # all different ones
     verdict_lines: tuple[str, ...] = ()
+    averages: Mapping[str, CellVerdict] = field(default_factory=dict)  # rows, columns, all cells
+    rounds: tuple[int, ...] = ()  # seeds of a cell by the end of each round of the race
     equivalence: float = 0.5  # half width of the band that counts as no difference
     latency_conditions: str = ""  # batch size, device, threads
 

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.results.cells import DRAWN, CellRecords
-from kdsweep.results.data import CellVerdict, Sweep
+from kdsweep.results.data import CellVerdict, Look, Sweep
 from kdsweep.results.race import Race
 from kdsweep.results.record import PRUNED
-from kdsweep.verdict import Cell, Outcome, outcome_lines
+from kdsweep.verdict import (
+    Cell,
+    Comparison,
+    Outcome,
+    average_label,
+    outcome_lines,
+)
 
 ADAPTIVE = (
     "No verdict on the map: its cells were proposed by a sampler that had seen earlier scores. "
@@ -58,7 +64,40 @@ def judge_sweep(
         split=sweep.split,
         teachers=len(sweep.teachers),
     )
-    return with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines), outcome
+    sweep = with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines)
+    named = {average_label(a, race.axes(), len(outcome.cells)): a for a in outcome.averages}
+    averages = {name: cell_verdict(average) for name, average in named.items()}
+    sweep = dataclasses.replace(
+        sweep,
+        averages={name: verdict for name, verdict in averages.items() if verdict is not None},
+        rounds=race.design.seeds,
+    )
+    rounds = race.judge_rounds(raced, sweep.objective)
+    return _with_looks(sweep, [race.in_order_of(cells, one.cells) for one in rounds]), outcome
+
+
+def _with_looks(sweep: Sweep, rounds: Sequence[Sequence[Cell | None]]) -> Sweep:
+    """The sweep with what each round, whose cells are in the sweep's order, found."""
+    cells = []
+    for i, cell in enumerate(sweep.cells):
+        verdict = cell.verdict
+        if verdict is not None:
+            seen = [_look(judged[i], r) for r, judged in enumerate(rounds, 1)]
+            looks = tuple(look for look in seen if look is not None)
+            verdict = dataclasses.replace(verdict, looks=looks)
+        cells.append(dataclasses.replace(cell, verdict=verdict))
+    return dataclasses.replace(sweep, cells=tuple(cells))
+
+
+def _look(cell: Cell | None, round_: int) -> Look | None:
+    """What a round found of a cell; None where the cell was not in it, or has no interval."""
+    if cell is None or cell.round != round_:
+        return None
+    if cell.low is None or cell.high is None or cell.difference is None:
+        return None
+    return Look(
+        word=str(cell.verdict), n=cell.n, difference=cell.difference, low=cell.low, high=cell.high
+    )
 
 
 def with_verdicts(
@@ -74,8 +113,8 @@ def with_verdicts(
     )
 
 
-def cell_verdict(cell: Cell) -> CellVerdict | None:
-    """What a table shows of a cell's verdict; None where it has no interval."""
+def cell_verdict(cell: Comparison) -> CellVerdict | None:
+    """What a table shows of a cell's or an average's verdict; None where it has no interval."""
     if cell.low is None or cell.high is None or cell.difference is None:
         return None
     return CellVerdict(
@@ -84,4 +123,5 @@ def cell_verdict(cell: Cell) -> CellVerdict | None:
         low=cell.low,
         high=cell.high,
         p_better=cell.p_better,
+        racing=isinstance(cell, Cell) and cell.racing,
     )

@@ -14,7 +14,7 @@ from kdsweep.config.messages import hydra_line
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,8 +51,8 @@ def test_what_is_right_composes() -> None:
     [
         (
             "data=cifar11",
-            "data=cifar11: no such option; did you mean cifar10?; one of cifar10, cifar100, "
-            "digits, imagefolder",
+            "data=cifar11: no such option; did you mean cifar10?; one of arrays, cifar10, "
+            "cifar100, digits, huggingface, imagefolder, registered, torchvision",
         ),
         (
             "tracking=wandb",

@@ -37,11 +37,20 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
         DataConfig,
         "data.name",
         ["mnist", ""],
-        "one of digits, cifar10, cifar100, imagefolder",
+        "one of digits, cifar10, cifar100, imagefolder, arrays",
         ["digits", "cifar10", "cifar100"],
     ),
     (DataConfig, "data.image_size", [7, 513], "8 to 512", [8, 512]),
-    (DataConfig, "data.val_fraction", [-0.1, 1.0, NAN], "0 up to below 1", [0.0, 0.99]),
+    (DataConfig, "data.val_fraction", [-0.1, 1.0, NAN], "0 up to below 1", [0.0, 0.99, None]),
+    (DataConfig, "data.test_fraction", [-0.1, 1.0, NAN], "0 up to below 1", [0.0, 0.99, None]),
+    (DataConfig, "data.test_seed", [-1, 2**70], "0 up to below 2**62", [0, 2**62 - 1]),
+    (
+        DataConfig,
+        "data.source",
+        ["hub", ""],
+        "one of kdsweep, torchvision, hug",
+        ["kdsweep", "torchvision"],
+    ),
     (DataConfig, "data.train_limit", [0, -5], "a number above 0", [1, None]),
     (DataConfig, "data.split_seed", [-1, 2**70], "0 up to below 2**62", [0, 2**62 - 1]),
     (DataConfig, "data.mean", [[0.5], [0.5] * 4, [0.0, NAN, 0.0]], "three numbers", [[0.0] * 3]),
@@ -223,6 +232,8 @@ UNCHECKED = {
 }  # fmt: skip
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
+    ("DataConfig", "subset"), ("DataConfig", "image_column"), ("DataConfig", "label_column"),
+    ("DataConfig", "options"),
     ("TeacherConfig", "assistants"), ("DistillConfig", "schedules"),
     ("DistillConfig", "inversion"), ("DistillConfig", "generator"),
 }  # fmt: skip

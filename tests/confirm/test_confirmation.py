@@ -18,8 +18,8 @@ from kdsweep.confirm import confirmation
 from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.confirm.selection import Finalist, Selection
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.jobs.job import Job, Outcome
 from kdsweep.results.record import NetworkRecord, Record, write_record
-from kdsweep.run.job import Job, Outcome
 from kdsweep.teachers.stored import save_correct
 from tests.results.made import COSTS, record
 
@@ -235,7 +235,7 @@ def test_images_outside_of_the_folder_stay_where_they_are(
 
 def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Training) -> None:
     uri = "postgresql://me:***@host/db"
-    hidden = dataclasses.replace(TRAINED.tracking, uri=uri)
+    hidden = dataclasses.replace(TRAINED.tracking, backend="local", uri=uri)
     config = dataclasses.replace(TRAINED, tracking=hidden)
     with pytest.raises(UserError, match=r"^tracking.uri=.*me:\*\*\*@host/db: its password is not"):
         confirm(tmp_path, config)

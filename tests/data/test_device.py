@@ -12,8 +12,10 @@ import torch
 
 from kdsweep.config import Config, DataConfig, EvaluateConfig, TrainConfig
 from kdsweep.data import load_dataset
+from kdsweep.data.arrays import cached
+from kdsweep.data.dataset import Source
 from kdsweep.data.device import Datasets
-from kdsweep.data.digits import open_digits
+from kdsweep.data.sources.digits import find_digits
 from kdsweep.errors import UserError
 from tests.train.setting import ONE_BY_ONE
 
@@ -51,10 +53,16 @@ def test_the_evaluation_images_of_a_protocol_are_its_own_split(root: Path, proto
     assert made.test.name == made.test.prefix == "test"
 
 
+def opened(root: Path) -> Source:
+    cache = root / "store" / "images"
+    found = find_digits(config(root).data, cache)
+    return cached(cache / found.folder, found.read)
+
+
 def test_selection_and_training_never_see_a_test_image(root: Path) -> None:
     """Every image of the source is in one part: of equal images, as often as in the source."""
     made = Datasets().load(config(root), ONE_BY_ONE)
-    source = open_digits(config(root).data, root / "store" / "images")
+    source = opened(root)
     parts = torch.cat([made.host.train.images, made.evaluation.images]).flatten(1)
     assert sorted(parts.tolist()) == sorted(source.train.images.flatten(1).tolist())
     assert torch.equal(made.test.images, source.test.images)

@@ -153,7 +153,7 @@ def test_unreadable_files_are_named_and_counted_in_both_parts(root: Path) -> Non
     (root / "train" / "cat" / "0.bmp").write_text("no image")
     (root / "test" / "owl" / "1.png").write_bytes(b"")
     line = _refused(root)
-    assert "2 of 24 files" in line
+    assert "2 of 24 images" in line
     assert "train/cat/0.bmp" in line
     assert "test/owl/1.png" in line
 
@@ -163,7 +163,7 @@ def test_a_new_version_decodes_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     _load(root)
-    monkeypatch.setattr("kdsweep.data.imagefolder._VERSION", -1)
+    monkeypatch.setattr("kdsweep.data.sources.base.VERSION", -1)
     _load(root)
     assert _decodings(caplog) == 2
 
@@ -181,7 +181,7 @@ def test_a_dangling_link_is_named(root: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    assert "train is no folder" in _refused(tmp_path / "pictures")
+    assert "pictures is no folder; allowed is one with" in _refused(tmp_path / "pictures")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

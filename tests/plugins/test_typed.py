@@ -14,12 +14,12 @@ from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
 from kdsweep.errors import UserError
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.networks import PopulationSpec
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.population import train_population
 from kdsweep.plugins import imported
-from kdsweep.run.job import Job
-from kdsweep.run.networks import PopulationSpec
-from kdsweep.run.plan import plan
-from kdsweep.run.population import train_population
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 from tests.plugins.test_load import MODEL, forget, write
 
 LOSS = """

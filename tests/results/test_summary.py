@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.config import Config, TrackingConfig
+from kdsweep.jobs.session import Session
 from kdsweep.report import series
 from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep, notes
 from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
-from kdsweep.run.session import Session
-from kdsweep.sweep.reporting import next_commands
+from kdsweep.sweeper.reporting import next_commands
 from tests.results.made import network, record
 
 BASE = (70.0,)
@@ -88,7 +88,7 @@ def test_a_baseline_of_which_every_seed_failed_is_none() -> None:
 
 def test_every_objective_has_a_unit() -> None:
     from kdsweep.config import OBJECTIVES
-    from kdsweep.run.records import metric_name
+    from kdsweep.jobs.records import metric_name
 
     assert all(unit_of(metric_name(name, "val")) for name in OBJECTIVES)
     assert unit_of("val_nll") == "nats"
@@ -132,3 +132,12 @@ def test_commands_name_what_is_not_the_default(tmp_path: Path) -> None:
         for command in next_commands(session, "s", config, []).values():
             assert "study=s 'root=my runs'" in command
             assert "storage=postgresql+psycopg2://me:***@host/db" in command
+        storage = "postgresql+psycopg2://me@host/db?password=secret"
+        tracking = TrackingConfig(backend="server", uri="http://me:secret@host")
+        config = dataclasses.replace(config, storage=storage, tracking=tracking)
+        shown = next_commands(session, "s", config, [])
+        assert "secret" not in str(shown)
+        confirm, export = list(shown.items())[-2:]
+        assert "with the password in the place of ***" in confirm[0]
+        assert "with the password in the place of ***" in export[0]
+        assert "tracking.uri=http://me:***@host" in confirm[1]

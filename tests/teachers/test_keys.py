@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from kdsweep.config import (
@@ -24,6 +25,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrainConfig,
 )
+from kdsweep.data import register_dataset
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
@@ -35,12 +37,19 @@ from kdsweep.teachers import chain, keys
 EVERYTHING, NETWORKS, TAUGHT, BASELINE, NOTHING = "tabl", "tab", "ta", "b", ""
 ASSISTANT = "a"
 TABLE: dict[str, tuple[object, str]] = {
+    "data.source": ("registered", EVERYTHING),  # with the name of a function
     "data.name": ("imagefolder", EVERYTHING),  # with a root, which it needs
     "data.root": ("somewhere", NOTHING),  # the digits need none
     "data.download": (False, NOTHING),
     "data.mirror": ("https://mirror.example", NOTHING),
+    "data.subset": ("other", NOTHING),  # refused, but with huggingface
+    "data.image_column": ("other", NOTHING),
+    "data.label_column": ("other", NOTHING),
+    "data.options": ({"other": 1}, NOTHING),  # of a function whose images count
     "data.image_size": (10, EVERYTHING),
     "data.val_fraction": (0.2, EVERYTHING),
+    "data.test_fraction": (0.4, EVERYTHING),  # of a folder without test images
+    "data.test_seed": (1, EVERYTHING),
     "data.split_seed": (1, EVERYTHING),
     "data.train_limit": (60, EVERYTHING),
     "data.mean": ([0.5, 0.5, 0.5], EVERYTHING),
@@ -135,11 +144,28 @@ TABLE: dict[str, tuple[object, str]] = {
 # What some values can't do without.
 ALSO: dict[str, dict[str, object]] = {
     "data.name": {"data.root": "images"},
+    "data.source": {"data.name": "of these tests"},
     "evaluate.protocol": {"data.val_fraction": 0.0},
     "teacher.ensemble": {"teacher.assistants": []},
     "teacher.generations": {"teacher.assistants": []},
 }
-_ALONE = ("teacher.ensemble",)  # a chain of one network: its assistant is the teacher itself
+# What is there before, where it is not the base: one part that is split; a chain of one network,
+# whose assistant is the teacher itself.
+_SPLIT = {"data.name": "imagefolder", "data.root": "images/train", "data.train_limit": 40}
+BEFORE: dict[str, dict[str, object]] = {
+    "data.test_fraction": _SPLIT,
+    "data.test_seed": _SPLIT,
+    "teacher.ensemble": {"teacher.assistants": []},
+}
+
+
+@register_dataset("of these tests")
+def _registered(
+    root: Path | None, split: str, **options: object
+) -> list[tuple[NDArray[np.uint8], int]] | None:
+    if split != "train":
+        return None
+    return [(np.full((8, 8), 20 * (i % 10), dtype=np.uint8), i % 10) for i in range(100)]
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +257,7 @@ def test_the_table_lists_every_field() -> None:
 def test_what_a_field_changes(root: Path, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
     monkeypatch.chdir(root)
     value, expected = TABLE[field]
-    before = changed(base(root), {"teacher.assistants": []}) if field in _ALONE else base(root)
+    before = changed(base(root), BEFORE.get(field, {}))
     after = changed(before, {field: value, **ALSO.get(field, {})})
     assert after != before, "the value in the table is the default"
     assert differing(names(before, root), names(after, root)) == expected
