@@ -15,7 +15,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from kdsweep.losses.options import LossSpec, Value
+from kdsweep.losses.options import LossSpec, Option, Value
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # tap -> shape of one image's feature
 
@@ -64,6 +64,7 @@ class Loss(ABC):
     """
 
     spec: ClassVar[LossSpec]
+    options: ClassVar[Mapping[str, Option]] = {}  # for a spec that is made of them
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ class FeatureLoss(Loss):
     of such a loss include ``TAPS``.
     """
 
+    options = TAPS
     single: ClassVar[bool] = False  # whether the loss takes one pair of layers alone
 
     def __init__(self, **parts: Any) -> None:

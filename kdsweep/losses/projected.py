@@ -21,6 +21,7 @@ class ProjectedLoss(FeatureLoss):
     Both projections are the student's to learn, the teacher's too.
     """
 
+    options = PROJECTED
     single = True
 
     def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:
