@@ -234,7 +234,7 @@ UNCHECKED = {
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
     ("DataConfig", "subset"), ("DataConfig", "image_column"), ("DataConfig", "label_column"),
-    ("DataConfig", "options"),
+    ("DataConfig", "options"), ("Config", "plugins"),
     ("TeacherConfig", "assistants"), ("DistillConfig", "schedules"),
     ("DistillConfig", "inversion"), ("DistillConfig", "generator"),
 }  # fmt: skip
