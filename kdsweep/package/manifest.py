@@ -85,6 +85,8 @@ class Manifest:
     seed_choice: str  # why this seed
     architecture: str
     width: float
+    kwargs: Mapping[str, Any]  # of a plugin's architecture, for its function
+    plugin: str | None  # the module of a user's that the architecture is of
     classes: tuple[str, ...]
     image_size: int  # pixels, height and width
     mean: tuple[float, ...]  # of each channel, of pixels from 0 to 1
