@@ -368,5 +368,10 @@ def test_versions_and_help(command: Command, tmp_path: Path) -> None:
     names = [line.split()[0] for line in ended.out.splitlines()]
     assert names == ["kdsweep", "hydra-core", "optuna", "mlflow", "torch"]
     shown = command("--help", cwd=tmp_path).out
-    for word in ("kdsweep.confirm study=NAME", "kdsweep.export study=NAME", "experiment=quickst"):
+    for word in (
+        "kdsweep.confirm study=NAME",
+        "kdsweep.export study=NAME",
+        "kdsweep.package",
+        "experiment=quickst",
+    ):
         assert word in shown

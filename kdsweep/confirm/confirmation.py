@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -97,6 +98,7 @@ def confirm_study(
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
+    print(f"Hand its best student over:\n  python -m kdsweep.package study={name}{_where(root)}")
     return confirmed
 
 
@@ -239,10 +241,13 @@ def _as_test(cell: CellRecords) -> CellRecords:
     return dataclasses.replace(cell, rounds=rounds)
 
 
+def _where(root: Path) -> str:
+    return "" if str(root) == "mlruns" else " " + shlex.quote(f"root={root}")
+
+
 def _command(selection: Selection, root: Path) -> str:
-    where = "" if str(root) == "mlruns" else f" root={root}"
     return (
-        f"python -m kdsweep.confirm study={selection.study}{where} "
+        f"python -m kdsweep.confirm study={selection.study}{_where(root)} "
         f"top={len(selection.finalists)} side={selection.side} seeds={selection.seeds}"
     )
 

@@ -26,7 +26,7 @@ import pytest
 from PIL import Image
 
 from kdsweep.config import TrackingConfig
-from kdsweep.data.decode import read_image
+from kdsweep.data.decode import square
 from kdsweep.package import __main__ as command
 from kdsweep.package.build import prepare
 from kdsweep.package.registration import register_package, registry_of_study
@@ -166,7 +166,7 @@ def test_its_pictures_are_read_as_the_training_images_are(
     own = model.unwrap_python_model()
     for path in pictures:
         found = own._read(0, path.read_bytes())
-        assert np.array_equal(found, read_image(path, size=8)), path.name
+        assert np.array_equal(found, square(path, size=8)), path.name
 
 
 def test_a_bad_picture_is_the_askers_mistake(model: Any) -> None:
