@@ -228,7 +228,7 @@ UNCHECKED = {
     ("Config", "data"), ("Config", "pair"), ("Config", "distill"), ("Config", "train"),
     ("Config", "schedule"), ("Config", "teacher"), ("Config", "evaluate"),
     ("Config", "tracking"), ("Config", "pruner"), ("Config", "verdict"), ("Config", "storage"),
-    ("Config", "root"), ("Config", "study"), ("Config", "trial"),
+    ("Config", "root"), ("Config", "study"), ("Config", "trial"), ("Config", "plugins"),
 }  # fmt: skip
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
