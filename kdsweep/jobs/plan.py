@@ -179,16 +179,17 @@ def _check_checkpoint(config: Config, file: str, dataset: DeviceDataset) -> None
 
 
 def warn_of_idle_average(plans: Sequence[Plan]) -> None:
-    """Say, once, that averaging last epochs is no use where the learning rate has faded."""
+    """Say, once, that averaging is no use where the learning rate has faded."""
     for plan in plans:
-        config = plan.config
-        last = config.evaluate.last_epochs
-        if last > 1 and anneals(config.schedule, config.train.epochs):
+        config, own = plan.config, plan.config.evaluate
+        given = [f"evaluate.last_epochs={own.last_epochs}"] if own.last_epochs > 1 else []
+        given += [f"evaluate.ema={own.ema:g}"] if own.ema > 0 else []
+        if given and anneals(config.schedule, config.train.epochs):
             log.warning(
-                "evaluate.last_epochs=%d: with schedule=%s the learning rate fades to %g %% of "
-                "its peak or less, so the last epochs agree, and a mean with earlier ones is no "
-                "better or lower; 1 is the better choice",
-                last,
+                "%s: with schedule=%s the learning rate fades to %g %% of its peak or less, so "
+                "the last weights hardly differ, and an average with earlier ones is no better "
+                "or lower; leave it out",
+                ", ".join(given),
                 config.schedule.name,
                 100 * ANNEALED,
             )

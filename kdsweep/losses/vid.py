@@ -32,8 +32,8 @@ def gaussian_nll(mean: Tensor, scale: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         [*].
 
-    Source: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer,
-    equations 4 to 6.
+    Source: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer, and its
+    code (ssahn0215/variational-information-distillation; HobbitLong/RepDistiller, VID.py).
     """
     mean, teacher = match_maps(mean, teacher)
     variance = F.softplus(scale) + _EPS
