@@ -48,8 +48,12 @@ def of_seed(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def as_delta(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics with the difference from the baseline under the name that its verdict has."""
-    return {DELTA if name == GAIN else name: value for name, value in metrics.items()}
+    """The metrics with the difference from the baseline under the name that its verdict has.
+
+    It is the first: MLflow's comparison begins with that.
+    """
+    gain = {DELTA: metrics[GAIN]} if GAIN in metrics else {}
+    return {**gain, **{name: value for name, value in metrics.items() if name != GAIN}}
 
 
 def mean_history(histories: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:

@@ -157,10 +157,10 @@ class RunLogger:
         trial = runs[None]
         self.tracker.log_file(trial, job.folder / RECORD)
         if several and record.values:
-            curves = [one.history for one in record.seeds.values()]
-            self.tracker.log_history(trial, mean_history(curves))
             means = {**as_delta(mean_metrics(record)), **record.costs}
             self.tracker.log_metrics(trial, means, step=last_epoch(record))
+            curves = [one.history for one in record.seeds.values()]
+            self.tracker.log_history(trial, mean_history(curves))
         for seed in job.seeds:
             self.close(runs[seed], _STATES[record.seeds[seed].status], record.seeds[seed].reason)
         if trial in self.open:

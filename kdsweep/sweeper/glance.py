@@ -153,21 +153,20 @@ def _log_baseline(
     run = known or tracker.open_run(
         f"baseline {sweep.baseline.label}, mean of its seeds",
         parent=parent,
-        params={},
+        params={k: v for k, v in seeds[0].params.items() if k not in ("seed", "distill.losses")},
         tags={"kdsweep.role": ROLE, RESULT: "baseline", "kdsweep.verdict": "baseline"},
         start_ms=seeds[0].start_ms,
     )
     curve = mean_history([one.history for one in networks.values()])
-    if known is None:
-        tracker.log_history(run, curve)
     means = {
-        **networks[min(networks)].costs,
+        DELTA: 0.0,
         **_means(list(networks.values())),
         **_of_all(sweep.objective, summarise(sweep.baseline.accuracy_by_seed)),
-        DELTA: 0.0,
+        **networks[min(networks)].costs,
     }
     tracker.log_metrics(run, means, step=len(curve))
-    if known is None:  # it is no work: no duration grows by it
+    if known is None:
+        tracker.log_history(run, curve)  # it is no work: no duration grows by it
         ends = [one.end_ms for one in seeds if one.end_ms is not None]
         tracker.close(run, "finished", end_ms=max(ends, default=None))
     return run
