@@ -71,7 +71,7 @@ def cell_verdicts(name: str, root: Path, *, adaptive: bool) -> dict[int, dict[st
     if not cells:
         return {}
     sweep, _ = judge_sweep(summarise(name, cells), cells, folder, adaptive=adaptive)
-    found = {}
+    found: dict[int, dict[str, Any]] = {}
     for cell, shown in zip(cells, sweep.cells, strict=True):
         summary, verdict = summarise_seeds(shown.accuracy_by_seed), shown.verdict
         columns: dict[str, Any] = {
