@@ -7,7 +7,7 @@ Source: optuna_dashboard/_note.py, 0.21.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -23,8 +23,23 @@ NOTE = 8000  # characters of the study's
 POINTS = 50  # of a curve: each is a write to the database of its own
 
 
-def annotate(study: optuna.Study, sweep: Sweep, cells: Sequence[CellRecords]) -> None:
-    """Write the verdicts of a study, and those of its cells, as its notes and its trials'."""
+def annotate(
+    study: optuna.Study,
+    sweep: Sweep,
+    cells: Sequence[CellRecords],
+    *,
+    table: str = "",
+    page: Callable[[str], str] = lambda run: "",
+) -> None:
+    """Write the verdicts of a study, and those of its cells, as its notes and its trials'.
+
+    Args:
+        study: with the trials.
+        sweep: judged.
+        cells: of the sweep, in its order.
+        table: the address of its cells in MLflow, if they are there.
+        page: the address of a run there, by its id.
+    """
     storage = study._storage
     study_id = storage.get_study_id_from_name(study.study_name)
     known = storage.get_study_system_attrs(study_id)
@@ -33,7 +48,7 @@ def annotate(study: optuna.Study, sweep: Sweep, cells: Sequence[CellRecords]) ->
     text = summary_markdown(
         sweep,
         progress=f"{complete} of {len(records)} trials are complete.",
-        links=[],
+        links=[f"[All cells in MLflow]({table})"] if table else [],
         limit=NOTE,
     )
     _write_note(storage, study_id, known, "dashboard:", text)
@@ -43,7 +58,9 @@ def annotate(study: optuna.Study, sweep: Sweep, cells: Sequence[CellRecords]) ->
             if record.trial not in ids:
                 continue
             later = "" if record is cell.last else f" Its last round is trial {cell.last.trial}."
-            note = cell_markdown(sweep, shown) + later
+            address = page(record.run_id) if record.run_id else ""
+            link = f" [Its run in MLflow]({address})" if address else ""
+            note = f"{cell_markdown(sweep, shown)}{later}{link}"
             _write_note(storage, study_id, known, f"dashboard:{ids[record.trial]}:", note)
 
 

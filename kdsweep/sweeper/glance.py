@@ -31,7 +31,7 @@ def open_page(tracker: Tracker, parent: str, study: str, swept: Sequence[str]) -
     tracker.describe(
         parent,
         "No verdict yet: it is written when the sweep's command ends. "
-        f"[Its cells so far]({tracker.table_url(study)})",
+        f"[Its cells so far]({_here(tracker.table_url(study))})",
     )
 
 
@@ -70,8 +70,9 @@ def log_study(
             sweep,
             progress=f"{complete} of {len(records)} trials are complete.",
             links=[
-                f"[All {len(cells)} cells, by their difference]({tracker.table_url(sweep.study)})",
-                f"[Curves side by side]({tracker.compare_url(compared)})",
+                f"[All {len(cells)} cells, by their difference]"
+                f"({_here(tracker.table_url(sweep.study))})",
+                f"[Curves side by side]({_here(tracker.compare_url(compared))})",
             ],
             limit=NOTE,
         ),
@@ -79,12 +80,17 @@ def log_study(
     return compared
 
 
+def _here(address: str) -> str:
+    """An address of MLflow's UI for one of its own pages, wherever that is served."""
+    return f"#{address.partition('#')[2]}"
+
+
 def _view(study: str, swept: Sequence[str], objective: str) -> str:
     """The runs table with the study's cells and its baseline alone, the best difference first."""
     columns = {"attributes.`Run Name`": 240}
-    columns |= {"tags.`kdsweep.verdict`": 100, "tags.`kdsweep.interval`": 170}
-    columns |= {f"metrics.`{name}`": 90 for name in (DELTA, "n_seeds", objective)}
-    columns |= {f"params.`{key}`": 90 for key in swept if "." in key}
+    columns |= {"tags.`kdsweep.verdict`": 130, "tags.`kdsweep.interval`": 170}
+    columns |= {f"metrics.`{name}`": 100 for name in (DELTA, "n_seeds", objective)}
+    columns |= {f"params.`{key}`": 130 for key in swept if "." in key}
     columns |= {"runDateAndNestInfo": 130, "duration": 80}
     which = f"tags.`kdsweep.study` = '{study}' and tags.`{RESULT}` != '{EARLIER}'"
     return table_view(which, sort=f"metrics.`{DELTA}`", columns=columns)
@@ -104,7 +110,7 @@ def _log_cell(tracker: Tracker, sweep: Sweep, cell: CellRecords, shown: Cell) ->
     summary = summarise(shown.accuracy_by_seed)
     tracker.set_tags(run, {RESULT: "cell"})
     tracker.describe(
-        run, f"{cell_markdown(sweep, shown)} [All cells]({tracker.table_url(sweep.study)})"
+        run, f"{cell_markdown(sweep, shown)} [All cells]({_here(tracker.table_url(sweep.study))})"
     )
     if len(cell.rounds) > 1:  # what was logged at its end is of its own seeds
         tracker.log_metrics(run, _of_all(sweep.objective, summary), step=step)

@@ -55,7 +55,7 @@ def report_study(
     parent = session.tracking.open_parent(study)
     compared = log_study(tracker, parent, sweep, cells)
     if optuna_study is not None:
-        annotate(optuna_study, sweep, cells)
+        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     commands = next_commands(session, study, config, compared)
     with writable(folder):
         files = save_report(sweep, folder, commands=commands)

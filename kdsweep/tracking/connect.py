@@ -151,7 +151,9 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
             database.create(store.database, store.artifacts)
         quieten()
         from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service import utils
 
+        utils._artifact_repos_cache.clear()  # by run id alone, which a copied store has as well
         with http_limit(SERVER_S):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)

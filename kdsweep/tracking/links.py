@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from kdsweep.config.secrets import hide_passwords
 
+TRAINING = "workflowType=machine_learning"  # so that the UI shows runs and not prompts
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 
 
@@ -27,12 +28,16 @@ def compare_url(base: str, runs: Sequence[str], experiments: Sequence[str]) -> s
 def table_url(base: str, experiment: str, view: str) -> str:
     """The page of MLflow's UI at ``base`` with a view of the runs table, by the view's key."""
     key = quote(view, safe="")
-    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={key}"
+    return f"{_page(base, experiment)}?{TRAINING}&viewStateShareKey={key}"
 
 
 def run_url(base: str, experiment: str, run: str) -> str:
     """The page of one run."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
+    return f"{_page(base, experiment)}/{run}?{TRAINING}"
+
+
+def _page(base: str, experiment: str) -> str:
+    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs"
 
 
 def table_view(filter_: str, *, sort: str, columns: Mapping[str, int]) -> str:
