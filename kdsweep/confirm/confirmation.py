@@ -16,7 +16,7 @@ from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
-from kdsweep.report.html import save_report
+from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of
 from kdsweep.results.data import Sweep

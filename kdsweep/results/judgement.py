@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.results.cells import DRAWN, CellRecords
-from kdsweep.results.data import CellVerdict, Sweep
+from kdsweep.results.data import AverageVerdict, CellVerdict, Round, Sweep
 from kdsweep.results.race import Race
 from kdsweep.results.record import PRUNED
-from kdsweep.verdict import Cell, Outcome, outcome_lines
+from kdsweep.verdict import Axis, Cell, Comparison, Outcome, outcome_lines
 
 ADAPTIVE = (
     "No verdict on the map: its cells were proposed by a sampler that had seen earlier scores. "
@@ -58,7 +58,50 @@ def judge_sweep(
         split=sweep.split,
         teachers=len(sweep.teachers),
     )
-    return with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines), outcome
+    judged = with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines)
+    return dataclasses.replace(
+        judged,
+        averages=_averages(outcome, race.axes()),
+        rounds=_rounds(race, raced, cells, sweep.objective, outcome),
+    ), outcome
+
+
+def _averages(outcome: Outcome, axes: Sequence[Axis]) -> tuple[AverageVerdict, ...]:
+    """The verdicts of rows, columns and the whole that have an interval."""
+    found = []
+    for average in outcome.averages:
+        part, verdict = average.part, comparison_verdict(average)
+        if verdict is not None:
+            axis = None if part.axis is None else axes[part.axis]
+            found.append(
+                AverageVerdict(
+                    axis=None if axis is None else axis.name,
+                    value="" if axis is None else axis.values[part.at],
+                    verdict=verdict,
+                )
+            )
+    return tuple(found)
+
+
+def _rounds(
+    race: Race,
+    raced: Sequence[CellRecords],
+    cells: Sequence[CellRecords],
+    metric: str,
+    outcome: Outcome,
+) -> tuple[Round, ...]:
+    """Every look of a race of several, as it was: cells that had left before have no verdict."""
+    if outcome.design.rounds == 1:
+        return ()
+    looks = []
+    for number in range(1, outcome.round + 1):
+        judged = race.judge(raced, metric, rounds=number).cells
+        there = [cell if cell.round == number else None for cell in judged]
+        verdicts = tuple(
+            None if cell is None else cell_verdict(cell) for cell in race.in_order_of(cells, there)
+        )
+        looks.append(Round(number=number, verdicts=verdicts))
+    return tuple(looks)
 
 
 def with_verdicts(
@@ -75,13 +118,21 @@ def with_verdicts(
 
 
 def cell_verdict(cell: Cell) -> CellVerdict | None:
-    """What a table shows of a cell's verdict; None where it has no interval."""
-    if cell.low is None or cell.high is None or cell.difference is None:
+    """What a report shows of a cell's verdict; None where it has no interval."""
+    verdict = comparison_verdict(cell)
+    if verdict is None:
+        return None
+    return dataclasses.replace(verdict, racing=cell.racing, more_seeds=cell.more_seeds)
+
+
+def comparison_verdict(given: Comparison) -> CellVerdict | None:
+    """The same of anything that was compared with the baseline."""
+    if given.low is None or given.high is None or given.difference is None:
         return None
     return CellVerdict(
-        word=str(cell.verdict),
-        difference=cell.difference,
-        low=cell.low,
-        high=cell.high,
-        p_better=cell.p_better,
+        word=str(given.verdict),
+        difference=given.difference,
+        low=given.low,
+        high=given.high,
+        p_better=given.p_better,
     )

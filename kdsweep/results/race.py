@@ -68,19 +68,22 @@ class Race:
         )
         return cls(design=design, points=tuple(cell.point for cell in cells))
 
-    def judge(self, cells: Sequence[CellRecords], metric: str) -> Outcome:
+    def judge(
+        self, cells: Sequence[CellRecords], metric: str, *, rounds: int | None = None
+    ) -> Outcome:
         """The verdicts as far as the records go.
 
         Args:
             cells: of the study, in any order, with the scores of its race; those that have no
                 record yet count as begun.
             metric: in percent, higher is better.
+            rounds: to look at no more than the first of them.
         """
         by_point = {self._key(cell.point): cell for cell in cells}
         found = [by_point.get(self._key(point)) for point in self.points]
         none = np.array([])
         return judge(
-            self.design,
+            self.design.first(rounds or self.design.rounds),
             [none if cell is None else cell.scores(metric) for cell in found],
             self._baselines(found, metric),
         )
@@ -102,7 +105,7 @@ class Race:
         return varying(self.points)
 
     def in_order_of(
-        self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]
+        self, cells: Sequence[CellRecords], verdicts: Sequence[Cell | None]
     ) -> list[Cell | None]:
         """The verdicts, which are in the design's order, in the order of ``cells``."""
         found = dict(zip(map(self._key, self.points), verdicts, strict=True))

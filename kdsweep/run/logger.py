@@ -7,7 +7,6 @@ import functools
 import json
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol, TypedDict
 
 from omegaconf import OmegaConf
@@ -16,6 +15,7 @@ from kdsweep.config import Config
 from kdsweep.config.secrets import without_passwords
 from kdsweep.data.device import DeviceDataset
 from kdsweep.results.record import RECORD, Record
+from kdsweep.run.environment import environment
 from kdsweep.run.job import Job
 from kdsweep.teachers.stored import Found
 from kdsweep.terminal.progress import Progress
@@ -49,7 +49,9 @@ class RunLogger:
         self.tracking = tracking
         self.tracker = tracking.tracker
         self.study = config.study
-        self.tags = {"kdsweep.device": device, "kdsweep.git_revision": git_revision()}
+        self.environment = environment(device)
+        revision = self.environment.git_revision
+        self.tags = {"kdsweep.device": device, "kdsweep.git_revision": revision}
         self.parent: str | None = None
         self.open: list[str] = []
         self.logged: set[str] = set()  # keys of networks that are known to have a run
@@ -282,19 +284,3 @@ def _job_name(job: Job) -> str:
     losses = "+".join(job.config.distill.losses) or "none"
     point = f"{losses} T={job.config.distill.temperature:g} alpha={job.config.distill.alpha:g}"
     return point if job.config.trial is None else f"trial {job.config.trial}: {point}"
-
-
-def git_revision() -> str:
-    """The commit of the folder that the user works in, or "none"."""
-    head = Path(".git")
-    if not any((parent / head).exists() for parent in (Path.cwd(), *Path.cwd().parents)):
-        return "none"
-    import subprocess
-
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return "none"
-    return asked.stdout.strip() or "none"

@@ -36,11 +36,11 @@ class ReportCallback(Callback):
         from kdsweep.run.session import Session
         from kdsweep.sweep.compose import without_hydra
         from kdsweep.sweep.reporting import report_study
+        from kdsweep.sweep.sampling import is_adaptive
 
         folder = Path(config.hydra.sweep.dir)
         sampler = config.hydra.sweeper.get("sampler") or {}
-        harmless = ("GridSampler", "RandomSampler", "QMCSampler")
-        adaptive = bool(sampler) and not sampler["_target_"].endswith(harmless)
+        adaptive = is_adaptive(sampler.get("_target_"))
         try:
             made = typed(without_hydra(config))
             with Session(made) as session:

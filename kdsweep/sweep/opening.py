@@ -88,12 +88,17 @@ def existing(storage: str) -> optuna.storages.RDBStorage:
     Raises:
         UserError: there is none.
     """
-    file = storage.removeprefix("sqlite:///")
-    if file != storage and not Path(file).is_file():
+    if not has_database(storage):
         raise UserError(
             f"{storage}: no such database; give storage= or root=, or run a sweep first"
         )
     return open_storage(storage)
+
+
+def has_database(storage: str) -> bool:
+    """Whether there is one: a server's is taken to be."""
+    file = storage.removeprefix("sqlite:///")
+    return file == storage or Path(file).is_file()
 
 
 def list_studies(storage: str) -> list[str]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.config import Config
-from kdsweep.report.html import save_report
+from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
-from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.cells import CellRecords, cells_of
 from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import judge_sweep
-from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.run.job import Job, Outcome
 from kdsweep.run.session import Session
 from kdsweep.store import writable
+from kdsweep.sweep.opening import load_study
+from kdsweep.sweep.rebuild import follow_up, study_cells
+from kdsweep.sweep.search import search_figures
 from kdsweep.tracking import Status, Tracker
 
 
@@ -24,27 +25,28 @@ def report_study(
     session: Session, config: Config, folder: Path, study: str, *, adaptive: bool
 ) -> None:
     """Close the study's parent run, print its report, and write it beside the records."""
-    race = Race.find(folder)
-    cells = cells_of(read_records(folder), None if race is None else race.keys)
+    cells = study_cells(folder)
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
     _log_verdicts(session.tracker, sweep, cells)
     runs = [record.run_id for cell in cells for record in cell.rounds if record.run_id]
-    commands = next_commands(session, study, config, runs)
+    commands = follow_up(study, config.root, config.storage)
+    extras = search_figures(load_study(study, config.storage))
     with writable(folder):
-        files = save_report(sweep, folder, commands=commands)
+        files = save_report(sweep, folder, extras=extras, commands=commands)
     tracker = session.tracker
     parent = session.tracking.open_parent(study)
     tracker.log_metrics(parent, _progress(cells, config))
     tracker.describe(parent, "\n\n".join(sweep.verdict_lines))
     for path in files:
-        tracker.log_file(parent, path, "report")
+        place = path.parent.relative_to(folder)
+        tracker.log_file(parent, path, str(Path("report") / place))
     tracker.close(parent, "finished")
     print()
     print_sweep(sweep)
     print(f"\nReport: {files[0]}")
-    for purpose, command in commands.items():
+    for purpose, command in (comparison(session, config, runs) | commands).items():
         print(f"{purpose}:\n  {command}")
 
 
@@ -88,24 +90,14 @@ def _progress(cells: Sequence[CellRecords], config: Config) -> dict[str, float]:
     return shown
 
 
-def next_commands(
-    session: Session, study: str, config: Config, runs: Sequence[str]
-) -> dict[str, str]:
-    """The exact commands to compare the runs in MLflow, to confirm and to export the study."""
-    commands = {}
-    if config.tracking.backend != "none":
-        commands["Compare the runs in MLflow"] = session.tracker.ui_command()
-        commands["then open"] = session.tracker.compare_url(list(runs))
-    where = "" if config.root == "mlruns" else " " + shlex.quote(f"root={config.root}")
-    if config.storage != f"sqlite:///{config.root}/optuna.db":
-        from sqlalchemy.engine import make_url
-
-        where += " " + shlex.quote(f"storage={make_url(config.storage)}")  # without its password
-    commands["Confirm its best cells, on fresh seeds and on test"] = (
-        f"python -m kdsweep.confirm study={study}{where} top=3 seeds=20"
-    )
-    commands["Export the study"] = f"python -m kdsweep.export study={study}{where}"
-    return commands
+def comparison(session: Session, config: Config, runs: Sequence[str]) -> dict[str, str]:
+    """How to compare the runs in MLflow on this machine."""
+    if config.tracking.backend == "none":
+        return {}
+    return {
+        "Compare the runs in MLflow": session.tracker.ui_command(),
+        "then open": session.tracker.compare_url(list(runs)),
+    }
 
 
 def report_single(session: Session, job: Job, outcome: Outcome) -> None:

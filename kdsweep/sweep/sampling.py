@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -29,6 +30,20 @@ def create_sampler(config: DictConfig) -> Any:
 def is_grid(sampler: Any) -> bool:
     """Whether all cells are known beforehand."""
     return isinstance(sampler, functools.partial) and sampler.func is optuna.samplers.GridSampler
+
+
+def is_adaptive(target: str | None) -> bool:
+    """Whether a sampler, by its class, proposes cells by what earlier ones scored."""
+    names = tuple(sampler.__name__ for sampler in NOT_ADAPTIVE)
+    return bool(target) and not str(target).endswith(names)
+
+
+def proposes_by_score(folder: Path) -> bool:
+    """Whether the sampler of the study in a folder does, by what Hydra has kept of a job."""
+    for path in sorted(folder.glob("*/.hydra/hydra.yaml")):
+        kept = OmegaConf.load(path)
+        return is_adaptive(OmegaConf.select(kept, "hydra.sweeper.sampler._target_"))
+    return False
 
 
 def sampler_of(config: DictConfig, sampler: Any, number: int) -> optuna.samplers.BaseSampler:
