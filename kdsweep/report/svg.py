@@ -216,7 +216,7 @@ def ticks(limits: tuple[float, float], axis: Axis) -> list[float]:
     low, high = limits
     if axis.log:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        few = (1, 2, 5) if len(decades) <= 3 else (1,)
+        few = (1, 2, 5) if high < 400 * low else (1,)
         return [t for d in decades for m in few if low <= (t := m * 10.0**d) <= high]
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
