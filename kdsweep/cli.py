@@ -1,38 +1,27 @@
-"""The Hydra edge: compose, make the typed configuration, run, and say errors in one line."""
+"""The command line: Hydra's options and arguments, and every error in one line."""
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 import kdsweep
-from kdsweep.errors import KdsweepError, Refusal
-from kdsweep.sweep.explain import explain
+from kdsweep.library.application import CONFIG, WHITELIST, prepare, task
+from kdsweep.library.reference import explain_groups, groups_asked
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal.command import OneLine
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-WHITELIST = [
-    "kdsweep.*",
-    "optuna.samplers.*",
-    "optuna.pruners.*",
-    "hydra_plugins.*",
-    "hydra._internal.core_plugins.*",
-    "logging.*",
-]
 VERSIONS = ("kdsweep", "hydra-core", "optuna", "mlflow", "torch")
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    # Idle OpenMP threads that spin make a busy machine five times slower; must precede torch.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "--version" in sys.argv[1:]:
         print(versions())
         return
     with OneLine(explain):
+        if {"-h", "--help"} & set(sys.argv[1:]) and groups_asked(sys.argv[1:]):
+            print(explain_groups(sys.argv[1:]))
+            return
         _hydra_main()
 
 
@@ -48,26 +37,9 @@ def _hydra_main() -> None:
     import hydra
 
     from kdsweep.config.paths import conf_dir
-    from kdsweep.sweep.plugins import register
 
-    register()
+    prepare()
     wrapped = hydra.main(
-        config_path=str(conf_dir()), config_name="config", execution_whitelist=WHITELIST
+        config_path=str(conf_dir()), config_name=CONFIG, execution_whitelist=WHITELIST
     )
     wrapped(task)()
-
-
-def task(config: DictConfig) -> Any:
-    """One job on its own: what Hydra calls without -m, or another launcher for each cell."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    single = HydraConfig.get().mode == RunMode.RUN
-    try:
-        from kdsweep.sweep.single import run_job
-
-        return run_job(config, HydraConfig.get(), single=single)
-    except (KdsweepError, BrokenPipeError) as error:
-        if not single:
-            raise
-        raise Refusal(error) from None

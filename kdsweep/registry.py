@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Generic, TypeVar, overload
 
 from kdsweep.errors import UserError
 
 T = TypeVar("T")
+
+# The module from outside of kdsweep that added an entry, by the entry's kind and name.
+ORIGINS: dict[tuple[str, str], str] = {}
+_IMPORTED: ContextVar[str | None] = ContextVar("imported", default=None)
+
+
+@contextlib.contextmanager
+def importing(module: str) -> Iterator[None]:
+    """Take what is added meanwhile for that module's, whatever module defines it."""
+    token = _IMPORTED.set(module)
+    try:
+        yield
+    finally:
+        _IMPORTED.reset(token)
 
 
 class Registry(Generic[T]):
@@ -25,21 +41,37 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = dict(entries or {})
 
     @overload
-    def add(self, name: str, entry: T) -> T: ...
+    def add(self, name: str, entry: T, *, origin: str | None = None) -> T: ...
 
     @overload
     def add(self, name: str) -> Callable[[T], T]: ...
 
-    def add(self, name: str, entry: T | None = None) -> T | Callable[[T], T]:
+    def add(
+        self, name: str, entry: T | None = None, *, origin: str | None = None
+    ) -> T | Callable[[T], T]:
         """Add an entry; without one, a decorator that adds what it stands above.
+
+        A module from outside of kdsweep may add its own again, as it does when it is reloaded.
+
+        Args:
+            name: of the entry.
+            entry: what is added.
+            origin: the module of a user's that it is of, where that can't be seen from itself.
 
         Raises:
             UserError: the name is taken.
         """
         if entry is None:
             return partial(self.add, name)
-        if name in self._entries:
+        module = origin or getattr(entry, "__module__", None) or "kdsweep"
+        foreign = origin is not None or module.partition(".")[0] != "kdsweep"
+        if foreign:
+            module = _IMPORTED.get() or module
+        again = foreign and ORIGINS.get((self.kind, name)) == module
+        if name in self._entries and not again:
             raise UserError(f"{self.kind} {name}: there is one already; choose another name")
+        if foreign:
+            ORIGINS[self.kind, name] = module
         self._entries[name] = entry
         return entry
 

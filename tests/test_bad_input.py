@@ -22,7 +22,7 @@ from kdsweep.confirm.__main__ import USAGE as CONFIRM_USAGE
 from kdsweep.confirm.__main__ import main as confirm
 from kdsweep.export.__main__ import USAGE as EXPORT_USAGE
 from kdsweep.export.__main__ import main as export
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal import command
 from tests.conftest import Command, Ended
 
@@ -41,6 +41,11 @@ SINGLE = {
     "distill.losses.hinton.weight=-1": r"distill\.losses\.hinton\.weight=-1\.0: allowed is",
     "distill.losses.hinton.weight=heavy": r"distill\.losses\.hinton\.weight=heavy: allowed is",
     "+distill.losses.magic.weight=1": r"distill\.losses\.magic: ",
+    "distill.losses.hintn.weight=1": r"distill\.losses\.hintn: no such loss; .* mean hinton\?",
+    "distill.losses.hinton.wieght=2": r"distill\.losses\.hinton\.wieght=2\.0: .* mean weight\?",
+    "pair.student.kwargs.depth=3": r"pair\.student\.kwargs=.*: allowed is \{\}, since cifar_st",
+    "plugins=[no_such_plugin]": r"plugins=no_such_plugin: no module of that name, and no no_such",
+    "plugins=3": r"plugins=3: allowed is a list of files or modules",
     "+distill.losses.hinton.colour=red": r"distill\.losses\.hinton\.colour",
     "+distill.schedules.alpha.name=wild": r"distill\.schedules\.alpha\.name=wild: allowed is one",
     "+distill.schedules.alpha.end=2 +distill.schedules.alpha.name=linear": r"distill\.schedules\."
@@ -90,7 +95,7 @@ SINGLE = {
     "teacher.seed=-1": r"teacher\.seed=-1: allowed is 0 up to below 2\*\*62",
     "data.image_size=4": r"data\.image_size=4: allowed is 8 to 512",
     "data.val_fraction=1": r"data\.val_fraction=1\.0: allowed is 0 up to below 1",
-    "data.val_fraction=0": r"data\.val_fraction=0\.0: allowed is above 0, unless",
+    "data.val_fraction=0": r"data\.val_fraction=0\.0: allowed is above 0, or null, unless",
     "data.val_fraction=1e-9": r"data\.val_fraction=1e-09: takes 0 of \d+ training images",
     "data.train_limit=1000000": r"data\.train_limit=1000000: there are \d+ training images",
     "data.train_limit=-1": r"data\.train_limit=-1: allowed is a number above 0",
@@ -100,6 +105,23 @@ SINGLE = {
     "data.views.erase=2": r"data\.views\.erase=2\.0: allowed is 0 to 1",
     "data=imagefolder data.root=/no/such/folder": r"data\.root=/no/such/folder: .* is no folder",
     "data=imagefolder": r"data\.root=",
+    "data=arrays": r"data\.root=None: allowed is a \.npz file that holds x_train, y_train",
+    "data=arrays data.root=no.npz": r"data\.root=no\.npz: .*/no\.npz is no file; allowed is a",
+    "data=torchvision": r"data\.name=: allowed is the name of a dataset of torchvision",
+    "data=torchvision data.name=SVNH": r"data\.name=SVNH: .* one of .*; did you mean SVHN\?",
+    "data=torchvision data.name=MNIST data.download=false": r"data\.name=MNIST: isn't whole in",
+    "data=torchvision data.name=SVHN data.mirror=http://127.0.0.1:9": r"data\.mirror=http://12.*"
+    r": allowed is null with data\.name=SVHN",
+    "data=huggingface": r"data\.name=: allowed is a name of the hub",
+    "data=huggingface data.name=./nowhere": r"data\.name=\./nowhere: the datasets library can't",
+    "data=huggingface data.name=x data.download=false": r"data\.download=False: allowed is true",
+    "data=registered": r"data\.name=: allowed is the name that a dataset was registered by",
+    "data.source=elsewhere": r"data\.source=elsewhere: allowed is one of kdsweep, torchvision",
+    "data.subset=a": r"data\.subset=a: allowed is null without data=huggingface",
+    "data.label_column=a": r"data\.label_column=a: allowed is null without data=huggingface",
+    "data.options.a=1": r"data\.options=\{'a': 1\}: allowed is \{\} without data=registered",
+    "data.test_fraction=0.2": r"data\.test_fraction=0\.2: allowed is null with data=digits, which",
+    "data.test_fraction=1": r"data\.test_fraction=1\.0: allowed is 0 up to below 1, or null",
     "data.name=mnist": r"data\.name=mnist: allowed is one of",
     "evaluate.batch_size=0": r"evaluate\.batch_size=0: allowed is",
     "evaluate.protocol=test": r"evaluate\.protocol=test: allowed is one of validation, published",
@@ -346,5 +368,10 @@ def test_versions_and_help(command: Command, tmp_path: Path) -> None:
     names = [line.split()[0] for line in ended.out.splitlines()]
     assert names == ["kdsweep", "hydra-core", "optuna", "mlflow", "torch"]
     shown = command("--help", cwd=tmp_path).out
-    for word in ("kdsweep.confirm study=NAME", "kdsweep.export study=NAME", "experiment=quickst"):
+    for word in (
+        "kdsweep.confirm study=NAME",
+        "kdsweep.export study=NAME",
+        "kdsweep.package",
+        "experiment=quickst",
+    ):
         assert word in shown

@@ -17,7 +17,7 @@ from kdsweep.cli import main
 from kdsweep.config import ModelConfig
 from kdsweep.errors import KdsweepError
 from kdsweep.models import create_model
-from kdsweep.sweep import loop
+from kdsweep.sweeper import loop
 from tests.conftest import Command, Ended
 
 SMOKE = "experiment=smoke"
@@ -66,9 +66,9 @@ def left() -> list[str]:
 
 ASKED = {
     "=3": r"=3: has no key; write key=value",
-    "data=": r"data=: no such option; one of cifar10, cifar100, digits, imagefolder",
-    "data=null": r"data=null: allowed is one of cifar10, cifar100, digits, imagefolder",
-    "data=cifar11": r"data=cifar11: no such option; did you mean cifar10\?; one of cifar10",
+    "data=": r"data=: no such option; one of arrays, cifar10, cifar100, digits, hug",
+    "data=null": r"data=null: allowed is one of arrays, cifar10, cifar100, digits, hug",
+    "data=cifar11": r"data=cifar11: no such option; did you mean cifar10\?; one of arrays",
     "dta=digits": r"dta: no such .* did you mean data\?",
     "distill.temprature=3": r"distill.temprature: no such key; did you mean distill.temperature\?",
     "train.epochs=many": r"train.epochs=many: allowed is a whole number",

@@ -12,12 +12,12 @@ from hydra import compose, initialize_config_dir
 
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.results.record import Record
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 METHODS = sorted(path.stem for path in (conf_dir() / "distill").glob("*.yaml"))
 QUICK = (

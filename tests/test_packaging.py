@@ -19,8 +19,11 @@ from packaging.requirements import Requirement
 from tests.conftest import Command
 
 # Used without an import of ours: pandas writes Parquet with pyarrow, SQLAlchemy speaks to
-# PostgreSQL with psycopg2, Optuna draws with cmaes, and the launchers are Hydra's to import.
-NOT_IMPORTED = {"cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher"}
+# PostgreSQL with psycopg2, Optuna draws with cmaes, torch exports with onnx and onnxscript, and
+# the launchers are Hydra's to import.
+NOT_IMPORTED = {
+    "cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher", "onnx", "onnxscript",
+}  # fmt: skip
 
 
 def project(repository: Path) -> dict[str, object]:
@@ -106,6 +109,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(
         files(repository / "conf", "*.*")
     )
     assert set(files(installed / "kdsweep", "*.py")) == set(files(repository / "kdsweep", "*.py"))
+    assert (installed / "kdsweep" / "py.typed").is_file()
     (about,) = installed.glob("*.dist-info")
     assert {path.name for path in installed.iterdir()} == {"kdsweep", about.name}
     assert "kdsweep = kdsweep.cli:main" in (about / "entry_points.txt").read_text()

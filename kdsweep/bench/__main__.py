@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has i
 
 from kdsweep.bench import null, run, verdicts
 from kdsweep.bench.options import USAGE
-from kdsweep.sweep.explain import explain
+from kdsweep.sweeper.explain import explain
 from kdsweep.terminal import command
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
 from kdsweep.hardware.choose import choose_hardware, configure
-from kdsweep.run.grouping import numbers
-from kdsweep.run.networks import PopulationSpec
-from kdsweep.run.population import train_population
+from kdsweep.jobs.grouping import numbers
+from kdsweep.jobs.networks import PopulationSpec
+from kdsweep.jobs.population import train_population
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
 

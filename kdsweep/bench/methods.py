@@ -20,11 +20,11 @@ from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware, configure
-from kdsweep.run.grouping import numbers
-from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
-from kdsweep.run.population import train_population
+from kdsweep.jobs.grouping import numbers
+from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.jobs.population import train_population
 from kdsweep.store import Store, digest
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 from kdsweep.teachers import stored as teachers
 from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import Found

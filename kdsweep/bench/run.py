@@ -18,10 +18,10 @@ from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
-from kdsweep.run.grouping import numbers
-from kdsweep.run.networks import PopulationSpec, build_student, load_teacher
-from kdsweep.run.population import train_population
-from kdsweep.run.workers import Workers
+from kdsweep.jobs.grouping import numbers
+from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.jobs.population import train_population
+from kdsweep.jobs.workers import Workers
 from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers

@@ -114,8 +114,6 @@ def _unknown_key(text: str) -> str | None:
         return None
     keys = _all_keys()
     key = found.group(1)
-    if key.startswith("distill.losses."):
-        return f"{key}: not among the losses and options that are set; add it with +{key}=..."
     return f"{key}: no such key{_nearest(key, keys)}; python -m kdsweep --cfg job lists them all"
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the main command has it
 
 from kdsweep.config import checks
-from kdsweep.confirm.selection import Side
+from kdsweep.confirm.selection import count, side_of
 from kdsweep.errors import UserError
-from kdsweep.sweep.explain import explain, naming
+from kdsweep.sweeper.explain import explain, naming
 from kdsweep.terminal import arguments, command
 
 USAGE = """
@@ -35,10 +34,6 @@ It writes ROOT/confirmations/NAME/: selection.json (frozen before training), ver
 """
 
 
-MOST = 10_000  # cells, and seeds
-_SIDES: dict[str, Side] = {"best": "best", "worst": "worst", "both": "both"}
-
-
 def main(given: list[str]) -> None:
     """Confirm a study."""
     values = arguments.parse(
@@ -57,9 +52,9 @@ def main(given: list[str]) -> None:
     checks.study_name(values["study"])
     checks.root(str(root))
     checks.storage(storage)
-    top = _count("top", values["top"], least=1)
-    seeds = _count("seeds", values["seeds"], least=3)
-    side = _side(values["side"])
+    top = count("top", values["top"], least=1)
+    seeds = count("seeds", values["seeds"], least=3)
+    side = side_of(values["side"])
     from kdsweep.confirm.confirmation import confirm_study
 
     with naming(storage):
@@ -73,20 +68,6 @@ def main(given: list[str]) -> None:
             again=values["again"] == "true",
             tracking_uri=values["tracking.uri"],
         )
-
-
-def _side(given: str | None) -> Side:
-    side = _SIDES.get(given or "")
-    if side is None:
-        raise UserError(f"side={given}: allowed is {', '.join(_SIDES)}")
-    return side
-
-
-def _count(key: str, given: str | None, *, least: int) -> int:
-    number = int(given) if given is not None and re.fullmatch("[0-9]{1,9}", given) else -1
-    if not least <= number <= MOST:
-        raise UserError(f"{key}={given}: allowed is a whole number from {least} to {MOST:,}")
-    return number
 
 
 if __name__ == "__main__":

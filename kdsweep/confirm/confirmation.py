@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,11 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from kdsweep.config.paths import moved
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
+from kdsweep.data.device import require_test_images
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of
@@ -23,12 +30,8 @@ from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import with_verdicts
 from kdsweep.results.record import COMPLETE, Record, find_record, read_record
 from kdsweep.results.summary import summarise
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
 from kdsweep.store import writable, write_json
-from kdsweep.sweep.opening import load_study
+from kdsweep.sweeper.opening import load_study
 from kdsweep.verdict import (
     Confirmation,
     baseline_seeds,
@@ -52,11 +55,12 @@ def confirm_study(
     seeds: int,
     again: bool,
     tracking_uri: str | None = None,
-) -> None:
-    """Confirm the chosen cells of a study and print the verdict.
+) -> Confirmation:
+    """Confirm the chosen cells of a study and print the verdict, which is given back.
 
     Raises:
-        UserError: no such study, or it has been confirmed and ``again`` is false.
+        UserError: no such study, it has been confirmed and ``again`` is false, or its dataset has
+            no test images.
         TrainingError: a finalist could not be trained.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -75,11 +79,14 @@ def confirm_study(
         load_study(name, storage)  # names the nearest where there is none
         records = root / "hydra" / "studies" / name
         selection = choose(name, records, top=top, side=side, seeds=seeds, known=known)
-        selection.write(folder / "selection.json")
     jobs = [
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
+    if selection is not known:
+        for job in jobs:
+            require_test_images(job.config)
+        selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
@@ -91,6 +98,8 @@ def confirm_study(
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
+    print(f"Hand its best student over:\n  python -m kdsweep.package study={name}{_where(root)}")
+    return confirmed
 
 
 def _job(
@@ -105,17 +114,19 @@ def _job(
     """The finalist's training on fresh seeds; ``root`` may have been moved since the sweep."""
     config = config_from_plain(finalist.config)
     uri = uri or config.tracking.uri
-    if uri is not None and HIDDEN in uri:
+    if uri is not None and HIDDEN in uri and config.tracking.backend != "none":
         raise UserError(
-            f"tracking.uri={uri}: its password is not kept with the study; give tracking.uri=URL"
+            f"tracking.uri={uri}: its password is not kept with the study; give "
+            "tracking.uri=ADDRESS with it"
         )
-    moved = _moved(config.data.root, Path(config.root), root)
     config = dataclasses.replace(
         config,
         root=str(root),
         storage=storage,
         tracking=dataclasses.replace(config.tracking, uri=uri),
-        data=dataclasses.replace(config.data, root=moved),
+        data=dataclasses.replace(
+            config.data, root=moved(config.data.root, Path(config.root), root)
+        ),
         seed=selection.first_seed,
         seeds=selection.seeds,
         study=f"{selection.study}-confirmation-{selection.round}",
@@ -131,13 +142,6 @@ def _job(
     )
     own = folder / f"round-{selection.round}" / f"trial-{finalist.trial}"
     return Job(config=config, folder=own, overrides=tuple(finalist.overrides))
-
-
-def _moved(path: str | None, old: Path, new: Path) -> str | None:
-    """The same path below ``new`` where ``path`` was below ``old``."""
-    if path is None or not Path(path).is_relative_to(old):
-        return path
-    return str(new / Path(path).relative_to(old))
 
 
 def _train(jobs: Sequence[Job]) -> list[CellRecords]:
@@ -237,10 +241,13 @@ def _as_test(cell: CellRecords) -> CellRecords:
     return dataclasses.replace(cell, rounds=rounds)
 
 
+def _where(root: Path) -> str:
+    return "" if str(root) == "mlruns" else " " + shlex.quote(f"root={root}")
+
+
 def _command(selection: Selection, root: Path) -> str:
-    where = "" if str(root) == "mlruns" else f" root={root}"
     return (
-        f"python -m kdsweep.confirm study={selection.study}{where} "
+        f"python -m kdsweep.confirm study={selection.study}{_where(root)} "
         f"top={len(selection.finalists)} side={selection.side} seeds={selection.seeds}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,30 @@ from typing import Any, Literal, Self
 from kdsweep.errors import UserError
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.race import Race
-from kdsweep.results.record import COMPLETE, Record
+from kdsweep.results.record import Record
 from kdsweep.results.summary import more_is_better
 from kdsweep.store import write_json
 
 Side = Literal["best", "worst", "both"]
+_SIDES: dict[object, Side] = {"best": "best", "worst": "worst", "both": "both"}
+MOST = 10_000  # cells, and seeds
+
+
+def side_of(given: object) -> Side:
+    """Which cells, as the user gave it, or a ``UserError``."""
+    side = _SIDES.get(given)
+    if side is None:
+        raise UserError(f"side={given}: allowed is {', '.join(map(str, _SIDES))}")
+    return side
+
+
+def count(key: str, given: object, *, least: int) -> int:
+    """How many cells or seeds, as the user gave it, or a ``UserError``."""
+    text = str(given)
+    number = int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
+    if not least <= number <= MOST:
+        raise UserError(f"{key}={given}: allowed is a whole number from {least} to {MOST:,}")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +107,7 @@ def choose(
     """
     race = Race.find(folder)
     axes = None if race is None else race.keys
-    cells = [cell for cell in cells_of(read_records(folder), axes) if _complete(cell)]
+    cells = [cell for cell in cells_of(read_records(folder), axes) if cell.unfinished is None]
     if not cells:
         raise UserError(
             f"study={study}: has no complete cell in {folder}; root= names the folder of its "
@@ -104,7 +124,7 @@ def choose(
     if known is not None:
         used.append(known.first_seed + known.seeds - 1)
         alone.append(known.first_baseline_seed + known.seeds * len(known.finalists))
-    ranked = sorted(cells, key=_mean, reverse=more_is_better(cells[0].last))
+    ranked = sorted(cells, key=lambda cell: cell.value, reverse=more_is_better(cells[0].last))
     return Selection(
         study=study,
         round=1 if known is None else known.round + 1,
@@ -123,17 +143,6 @@ def _sides(ranked: Sequence[CellRecords], top: int, side: Side) -> list[CellReco
     return best + (worst if side != "best" else [])
 
 
-def _complete(cell: CellRecords) -> bool:
-    return all(record.state == COMPLETE for record in cell.rounds)
-
-
-def _mean(cell: CellRecords) -> float:
-    """Of the first objective, over all seeds of the cell."""
-    weights = [len(record.seeds) for record in cell.rounds]
-    values = [record.values[0] for record in cell.rounds]
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-
-
 def _finalist(cell: CellRecords) -> Finalist:
     last: Record = cell.last
     gains = [g for r in cell.rounds for g in r.metrics("delta_vs_baseline") if g is not None]
@@ -141,7 +150,7 @@ def _finalist(cell: CellRecords) -> Finalist:
     return Finalist(
         trial=last.trial,
         point=dict(cell.point),
-        value=_mean(cell),
+        value=cell.value,
         difference=sum(gains) / len(gains) if gains else None,
         overrides=last.overrides,
         config=last.config,

@@ -2,6 +2,7 @@
 
 from kdsweep.data.dataset import Dataset, Split
 from kdsweep.data.load import load_dataset
+from kdsweep.data.sources import register_dataset
 from kdsweep.data.views import Views, normalise
 
-__all__ = ["Dataset", "Split", "Views", "load_dataset", "normalise"]
+__all__ = ["Dataset", "Split", "Views", "load_dataset", "normalise", "register_dataset"]

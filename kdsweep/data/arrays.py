@@ -1,7 +1,8 @@
 """Decoded images on disk: made once, written atomically, memory-mapped ever after.
 
-A folder holds ``images.npy`` (uint8 [n, 3, H, W], the training images first), ``labels.npy``
-(int64 [n]) and ``meta.json`` (class names, number of training images, sha256 of the content).
+A folder holds ``images.npy`` (uint8 [n, 3, H, W], the training images first, then those that are
+the source's own for validation, then test), ``labels.npy`` (int64 [n]) and ``meta.json`` (class
+names, numbers of training and validation images, sha256 of the content).
 Who opens it computes the sha256 again: of damaged images no network learns.
 """
 
@@ -34,8 +35,9 @@ class Pictures:
     """A dataset on its way to disk; ``blocks`` is read once, from the first image to the last."""
 
     classes: tuple[str, ...]
-    labels: NDArray[np.int64]  # [n], the training images first
+    labels: NDArray[np.int64]  # [n], the training images first, then validation, then test
     train: int  # how many of them are for training
+    val: int = 0  # how many after those are for validation
     size: int  # pixels, height and width
     blocks: Iterable[NDArray[np.uint8]]  # each [m, 3, size, size]; n images in all
 
@@ -95,7 +97,8 @@ def _write(folder: Path, pictures: Pictures) -> None:
         meta = {
             "classes": pictures.classes,
             "train": pictures.train,
-            "digest": _with_labels(digest, pictures.labels, pictures.train),
+            "val": pictures.val,
+            "digest": _with_labels(digest, pictures.labels, pictures.train, pictures.val),
         }
         with writable(folder.parent):
             with (partial / "labels.npy").open("wb") as stream:
@@ -141,10 +144,12 @@ def _flush(stream: BinaryIO) -> None:
     os.fsync(stream.fileno())
 
 
-def _with_labels(pixels: hashlib._Hash, labels: NDArray[np.int64], train: int) -> str:
+def _with_labels(pixels: hashlib._Hash, labels: NDArray[np.int64], train: int, val: int) -> str:
     """The digest of a dataset, from that of its shape and pixels."""
     pixels.update(labels.tobytes())
     pixels.update(str(train).encode())
+    if val:
+        pixels.update(f"+{val}".encode())
     return pixels.hexdigest()
 
 
@@ -167,14 +172,15 @@ def _read(folder: Path) -> Source | None:
         raise DamagedError("no meta.json")
     digest = hashlib.sha256(str(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)
-    train = int(meta["train"])
-    same = _with_labels(digest, labels, train) == meta["digest"]
+    train, val = int(meta["train"]), int(meta.get("val", 0))
+    same = _with_labels(digest, labels, train, val) == meta["digest"]
     if not same or images.dtype != np.uint8 or labels.dtype != np.int64:
         raise DamagedError("their sha256 is another")
     images, labels = torch.from_numpy(images), torch.from_numpy(labels)
     return Source(
         classes=tuple(meta["classes"]),
         train=Split(images=images[:train], labels=labels[:train]),
-        test=Split(images=images[train:], labels=labels[train:]),
+        val=Split(images=images[train : train + val], labels=labels[train : train + val]),
+        test=Split(images=images[train + val :], labels=labels[train + val :]),
         digest=meta["digest"],
     )

@@ -20,10 +20,14 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A dataset as it came: before validation images are taken out of its training images."""
+    """A dataset as it came: before validation images are taken out of its training images.
+
+    ``val`` and ``test`` are empty where the source has no such images.
+    """
 
     classes: tuple[str, ...]
     train: Split
+    val: Split
     test: Split
     digest: str  # sha256, hexadecimal, of pixels and labels
 

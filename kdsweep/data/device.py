@@ -87,6 +87,7 @@ class Datasets:
                 self.kept.popitem(last=False)
             self.kept[key] = _prepare(config, hardware)
         self.kept.move_to_end(key)
+        require_test_images(config, self.kept[key].host)
         images = len(self.kept[key].labels)
         if config.train.batch_size > images:
             raise UserError(
@@ -98,11 +99,9 @@ class Datasets:
 
 def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
     data = config.data
-    dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    dataset = load_dataset(data, cache=_cache(config))
     if len(dataset.classes) < 2:
-        raise UserError(
-            f"data={data.name}: has one class, {dataset.classes[0]}; allowed is 2 or more"
-        )
+        raise UserError(f"{data.given}: has one class, {dataset.classes[0]}; allowed is 2 or more")
     published = config.evaluate.protocol == "published"
     if not published and not len(dataset.val.labels):
         raise UserError(
@@ -118,6 +117,31 @@ def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
         test=test,
         make_views=partial(views_of, dataset.train, data, hardware),
     )
+
+
+def require_test_images(config: Config, dataset: Dataset | None = None) -> None:
+    """See that test can be opened where it is to be.
+
+    Args:
+        config: which says so.
+        dataset: its own; None: it is loaded.
+
+    Raises:
+        UserError: test is to be opened, and there are no test images.
+    """
+    dataset = dataset or load_dataset(config.data, cache=_cache(config))
+    published = config.evaluate.protocol == "published"
+    if (config.evaluate.test or published) and not len(dataset.test):
+        asked = "evaluate.protocol=published" if published else "a confirmation"
+        raise UserError(
+            f"{config.data.given}: has no test images, and {asked} is judged on them: add some, "
+            "or take them of the training images by data.test_fraction, in a new study, whose "
+            "networks have not seen them"
+        )
+
+
+def _cache(config: Config) -> Path:
+    return Path(config.root) / "store" / "images"
 
 
 def views_of(split: Split, data: DataConfig, hardware: Hardware) -> Views:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,18 @@ from kdsweep.errors import UserError
 
 # Streams of a split seed, apart from one another and from those of ``kdsweep.streams``.
 VALIDATION, LIMIT, TEST = range(101, 104)
+
+# What is taken of the training images where a fraction is null and the source has none of its own.
+VAL_FRACTION, TEST_FRACTION = 0.1, 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions:
+    """Which of a source's training images are kept for what, rising, int64."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor  # empty where the source has test images of its own
 
 
 def stratified(labels: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
@@ -37,36 +51,86 @@ def stratified(labels: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
-def training_split(source: Source, config: DataConfig) -> tuple[Tensor, Tensor]:
-    """Positions among the training images: kept for training, kept for validation.
+def positions(source: Source, config: DataConfig) -> Positions:
+    """Choose test images, then validation images, then training images among the others.
 
-    Validation images are chosen first, by ``split_seed``; ``train_limit`` then chooses among the
-    others, so it leaves the validation images alone.
+    Test images are taken by ``test_seed`` where the source has none of its own and either asked
+    for, by ``test_fraction``, or not a single part but the training images is there. Validation
+    images are chosen by ``split_seed``; ``train_limit`` then chooses among the others.
 
     Raises:
-        UserError: a part would be empty, or there are fewer images than ``train_limit``.
+        UserError: a part would be empty, a class would have no training image, there are fewer
+            images than ``train_limit``, or images are asked for that the source has of its own.
     """
     labels = source.train.labels
-    count = round(config.val_fraction * len(labels))
-    if not (count or config.val_fraction == 0) or count == len(labels):
+    everything = torch.arange(len(labels))
+    kept, test = _carve(
+        labels, everything, _test_fraction(source, config), config.test_seed, TEST, "test"
+    )
+    kept, val = _carve(
+        labels, kept, _val_fraction(source, config), config.split_seed, VALIDATION, "val"
+    )
+    missing = set(range(len(source.classes))) - set(labels[kept].tolist())
+    if len(kept) < len(labels) and missing:
+        name = source.classes[min(missing)]
+        count = int((labels == min(missing)).sum())
         raise UserError(
-            f"data.val_fraction={config.val_fraction}: takes {count} of {len(labels)} training "
-            "images; both parts need at least one"
+            f"{config.given}: class {name} has {count} images, of which validation and test leave "
+            "none for training; add images, or lower data.val_fraction and data.test_fraction"
         )
-    val = stratified(labels, count, seed=config.split_seed, stream=VALIDATION)
-    kept = torch.ones(len(labels), dtype=torch.bool)
-    kept[val] = False
-    train = kept.nonzero().squeeze(1)
     limit = config.train_limit
     if limit is not None:
-        if limit > len(train):
+        if limit > len(kept):
             raise UserError(
-                f"data.train_limit={limit}: there are {len(train)} training images; allowed is "
-                f"1 to {len(train)}, or null for all"
+                f"data.train_limit={limit}: there are {len(kept)} training images; allowed is "
+                f"1 to {len(kept)}, or null for all"
             )
-        chosen = stratified(labels[train], limit, seed=config.split_seed, stream=LIMIT)
-        train = train[chosen]
-    return train, val
+        chosen = stratified(labels[kept], limit, seed=config.split_seed, stream=LIMIT)
+        kept = kept[chosen]
+    return Positions(train=kept, val=val, test=test)
+
+
+def _test_fraction(source: Source, config: DataConfig) -> float:
+    given = config.test_fraction
+    if len(source.test):
+        if given is not None or config.test_seed != 0:
+            key = "test_fraction" if given is not None else "test_seed"
+            allowed = "null" if given is not None else "0"
+            raise UserError(
+                f"data.{key}={getattr(config, key)}: allowed is {allowed} with {config.given}, "
+                "which has test images of its own"
+            )
+        return 0.0
+    if given is None:
+        return 0.0 if len(source.val) else TEST_FRACTION
+    return given
+
+
+def _val_fraction(source: Source, config: DataConfig) -> float:
+    given = config.val_fraction
+    if not len(source.val):
+        return VAL_FRACTION if given is None else given
+    if given:
+        raise UserError(
+            f"data.val_fraction={given}: allowed is null with {config.given}, which has "
+            "validation images of its own, or 0 to use none"
+        )
+    return 0.0
+
+
+def _carve(
+    labels: Tensor, among: Tensor, fraction: float, seed: int, stream: int, part: str
+) -> tuple[Tensor, Tensor]:
+    """The rest of the positions ``among`` labelled images, and a fraction of them."""
+    count = round(fraction * len(among))
+    if not (count or fraction == 0) or count == len(among):
+        raise UserError(
+            f"data.{part}_fraction={fraction}: takes {count} of {len(among)} training "
+            "images; both parts need at least one"
+        )
+    taken = torch.zeros(len(among), dtype=torch.bool)
+    taken[stratified(labels[among], count, seed=seed, stream=stream)] = True
+    return among[~taken], among[taken]
 
 
 def take(split: Split, position: Tensor) -> Split:

@@ -21,7 +21,7 @@ def normalise(images: Tensor, config: DataConfig, *, dtype: torch.dtype) -> Tens
 
     Memory format and device stay as they are.
     """
-    scale, shift = _affine(config, dtype, images.device)
+    scale, shift = affine(config, dtype, images.device)
     return _apply(images, scale[:, None, None], shift[:, None, None], dtype)
 
 
@@ -81,7 +81,7 @@ class Views:
         rows = (plane + torch.arange(height)) * (copies * wide)
         self._rows = rows.flatten().to(device)
 
-        scale, shift = _affine(config, dtype, device)
+        scale, shift = affine(config, dtype, device)
         if channels_last:
             self._scale, self._shift = (v.repeat(height * width) for v in (scale, shift))
         else:
@@ -122,7 +122,7 @@ def _starts(padding: int, *, flip: bool, wide: int) -> Tensor:
     return torch.stack([top + offset, top + mirrored]).flatten()
 
 
-def _affine(
+def affine(
     config: DataConfig, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """Scale and shift [3] that take 0 to 255 to normalised values, in working precision."""

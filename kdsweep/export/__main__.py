@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdsweep.config import checks
-from kdsweep.sweep.explain import explain, naming
+from kdsweep.sweeper.explain import explain, naming
 from kdsweep.terminal import arguments, command
 
 USAGE = """
@@ -38,7 +38,7 @@ def main(given: list[str]) -> None:
     checks.root(str(root))
     checks.storage(storage)
     from kdsweep.export.study import export_study
-    from kdsweep.sweep.opening import list_studies
+    from kdsweep.sweeper.opening import list_studies
 
     study = values["study"]
     if study is not None and values["out"] is None:

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.results.record import read_record
 from kdsweep.store import writable
-from kdsweep.sweep import study as studies
-from kdsweep.sweep.opening import load_study
+from kdsweep.sweeper import study as studies
+from kdsweep.sweeper.opening import load_study
 
 if TYPE_CHECKING:
     import pandas as pd

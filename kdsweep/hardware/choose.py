@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -131,6 +132,21 @@ def configure(hardware: Hardware) -> None:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = hardware.tf32
         torch.backends.cudnn.allow_tf32 = hardware.tf32
+
+
+@contextlib.contextmanager
+def configuration_kept() -> Iterator[None]:
+    """Put back at the end what ``configure`` changes in torch."""
+    threads, cuda, cudnn = torch.get_num_threads(), torch.backends.cuda, torch.backends.cudnn
+    tf32, convolutions, benchmark = cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        cuda.matmul.allow_tf32 = tf32
+        cudnn.allow_tf32 = convolutions
+        cudnn.benchmark = benchmark
 
 
 def batch_of_cells(cores: int, seeds: int, *, on_gpu: bool) -> int:

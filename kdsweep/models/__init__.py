@@ -5,7 +5,14 @@ layers that end its stages and of its last linear layer, whose input is the embe
 """
 
 from kdsweep.models.base import ImageClassifier, layer_names
-from kdsweep.models.registry import create_model, model_names
+from kdsweep.models.registry import create_model, model_names, register_model
 from kdsweep.models.weights import load_weights
 
-__all__ = ["ImageClassifier", "create_model", "layer_names", "load_weights", "model_names"]
+__all__ = [
+    "ImageClassifier",
+    "create_model",
+    "layer_names",
+    "load_weights",
+    "model_names",
+    "register_model",
+]

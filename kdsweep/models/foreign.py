@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from kdsweep.errors import UserError, first_line
 from kdsweep.models.base import ImageClassifier
 from kdsweep.models.weights import load_state
+from kdsweep.registry import did_you_mean
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _NO_STAGE = (*_POOLS, nn.Dropout, nn.Identity)
@@ -37,14 +38,25 @@ class ForeignClassifier(ImageClassifier):
         net: maps [B, 3, H, W] to logits.
         image_size: pixels, height and width of the images.
         given: what the user gave for the model, as ``key=value``, for the errors.
+        classifier: the network's name of its last linear layer; None: it is looked for.
+        stages: the network's names of the layers that end each stage; None: they are looked for.
 
     Raises:
-        UserError: the network takes no images of this size, or has no linear classifier.
+        UserError: the network takes no images of this size, or has no linear classifier, or none
+            of the names that were given.
     """
 
     prefix = "net."
 
-    def __init__(self, net: nn.Module, *, image_size: int, given: str) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        image_size: int,
+        given: str,
+        classifier: str | None = None,
+        stages: tuple[str, ...] | None = None,
+    ) -> None:
         super().__init__()
         self.net = net
         for module in net.modules():
@@ -57,7 +69,13 @@ class ForeignClassifier(ImageClassifier):
                 f"{given}: does not end in a linear layer, so kdsweep can't give it a new head"
             )
         self.classifier = linear[-1]
-        self.stages = _stages(net, calls, classifier=self.classifier)
+        if classifier is not None:
+            self.classifier = _named(classifier, linear, f"{given}: classifier")
+        if stages is None:
+            self.stages = _stages(net, calls, classifier=self.classifier)
+        else:
+            maps = [name for name, call in calls.items() if call.side is not None]
+            self.stages = tuple(_named(name, maps, f"{given}: stages") for name in stages)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""
@@ -88,6 +106,16 @@ class ForeignClassifier(ImageClassifier):
         if trained is not None:
             self.set_classes(trained.shape[0])
         load_state(self, state, given=given)
+
+
+def _named(name: str, allowed: list[str], key: str) -> str:
+    """The layer that a user names, among those that would do."""
+    if f"net.{name}" not in allowed:
+        names = [other.removeprefix("net.") for other in allowed]
+        raise UserError(
+            f"{key}={name}: allowed is one of {', '.join(names)}{did_you_mean(name, names)}"
+        )
+    return f"net.{name}"
 
 
 class _Call(NamedTuple):

@@ -1,4 +1,4 @@
-"""Models by name: the table of kdsweep's own, and the way to torchvision's and timm's."""
+"""Models by name: kdsweep's own, a user's, and the way to torchvision's and timm's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kdsweep.models.shufflenetv2 import ShuffleNetV2
 from kdsweep.models.size import refuse_too_large
 from kdsweep.models.timm_models import create_timm
 from kdsweep.models.torchvision_models import create_torchvision, torchvision_names
+from kdsweep.models.user_models import Builder, UserModel, create_user_model, user_model
 from kdsweep.models.vgg import Vgg
 from kdsweep.models.weights import load_weights
 from kdsweep.models.wide_resnet import WideResNet
@@ -48,7 +49,7 @@ def _vgg(convolutions: int) -> Architecture:
     return Architecture(build=partial(Vgg, convolutions=convolutions), has_image_size=True)
 
 
-ARCHITECTURES = Registry(
+ARCHITECTURES: Registry[Architecture | UserModel] = Registry(
     "model",
     {
         "cifar_teacher": Architecture(build=CifarTeacher, has_width=True),
@@ -77,6 +78,34 @@ def model_names() -> tuple[str, ...]:
     return ARCHITECTURES.names()
 
 
+def register_model(
+    name: str, *, classifier: str | None = None, stages: tuple[str, ...] | None = None
+) -> Callable[[Builder], Builder]:
+    """Make a class or a function known as ``pair.student.name=NAME``, ``pair.teacher.name=NAME``.
+
+    It is called with ``classes`` or ``num_classes``, with ``image_size`` and ``width`` where its
+    signature has them, and with ``pair.student.kwargs``; it returns an ``nn.Module`` that maps
+    images [B, 3, H, W] to logits [B, classes], drawn from torch's global generator.
+
+    Args:
+        name: as in the configuration.
+        classifier: the name of its last ``nn.Linear``, whose input is the embedding; None: the
+            last one that a forward pass calls.
+        stages: the names of the layers that end each stage, shallow to deep; None: the last layers
+            at each resolution, as ``kdsweep.models.foreign`` finds them.
+
+    Raises:
+        UserError: the name is taken, or the signature has no number of classes.
+    """
+
+    def add(build: Builder) -> Builder:
+        made = user_model(name, build, classifier=classifier, stages=stages)
+        ARCHITECTURES.add(name, made, origin=build.__module__)
+        return build
+
+    return add
+
+
 def create_model(
     config: ModelConfig, *, classes: int, image_size: int, key: str = "pair.student"
 ) -> ImageClassifier:
@@ -86,14 +115,14 @@ def create_model(
     their head only where it has ``classes`` outputs; kdsweep's own want them to fit.
 
     Args:
-        config: the model's name, width and weights.
+        config: the model's name, width, weights, and arguments where it is a user's.
         classes: K, outputs of the classifier.
         image_size: pixels, height and width of the images.
         key: how the user names this model, such as ``pair.teacher``, for the errors.
 
     Raises:
-        UserError: no such model, no width in its family, or weights that can't be had or do not
-            fit.
+        UserError: no such model, no width in its family, arguments that it does not take, or
+            weights that can't be had or do not fit.
     """
     library, slash, rest = config.name.partition("/")
     create = _LIBRARIES.get(library) if slash else None
@@ -105,6 +134,15 @@ def create_model(
         raise UserError(
             f"{key}.width={config.width:g}: allowed is 1, since {config.name} has no width; "
             f"those that have one are {families}"
+        )
+    if isinstance(architecture, UserModel):
+        return create_user_model(
+            architecture, config, classes=classes, image_size=image_size, key=key
+        )
+    if config.kwargs:
+        raise UserError(
+            f"{key}.kwargs={config.kwargs}: allowed is {{}}, since {config.name} is no plugin's "
+            "model"
         )
     if create is not None:
         return create(

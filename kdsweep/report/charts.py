@@ -53,23 +53,21 @@ def _by_role(roles: Sequence[str], points: Sequence[Point]) -> list[Series]:
 
 def race(sweep: Sweep) -> Chart | None:
     """The difference of every cell after each round that it was in."""
-    if not sweep.rounds:
+    if len(sweep.rounds) < 2:
         return None
     lines, ends, roles = [], [], []
-    for i, cell in enumerate(sweep.cells):
-        seen = [
-            (float(look.number), v) for look in sweep.rounds if (v := look.verdicts[i]) is not None
-        ]
-        if not seen:
+    for cell in sweep.cells:
+        looks = () if cell.verdict is None else cell.verdict.looks
+        if not looks:
             continue
         points = tuple(
             Point(
-                x=number_, y=v.difference, low=v.low, high=v.high, name=cell.label,
-                note=f"round {number_:.0f}: {verdict_text(sweep, v)}",
+                x=round_, y=look.difference, low=look.low, high=look.high, name=cell.label,
+                note=f"round {round_}: {verdict_text(sweep, look)}, n = {look.n}",
             )
-            for number_, v in seen
+            for round_, look in enumerate(looks, 1)
         )  # fmt: skip
-        last = seen[-1][1]
+        last = looks[-1]
         roles.append(last.word)
         ends.append(points[-1])
         if len(points) > 1:
@@ -77,6 +75,8 @@ def race(sweep: Sweep) -> Chart | None:
                 Point(x=p.x, y=p.y, name=p.name, note=p.note) for p in points
             )  # intervals at the end of a line alone
             lines.append(Series(role=last.word, points=bare, mark="line", faint=True))
+    if not ends:
+        return None
     decided = sum(role != "open" for role in roles)
     going = sum(cell.verdict is not None and cell.verdict.racing for cell in sweep.cells)
     return Chart(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from kdsweep.report.charts import charts
 from kdsweep.report.grid import grid
 from kdsweep.report.html import Extra, render_html
 from kdsweep.report.markdown import render_markdown
+from kdsweep.report.pictures import write_atomically
 from kdsweep.report.svg import standalone
 from kdsweep.results.data import Sweep
 
@@ -48,13 +47,3 @@ def save_report(
     for name, text in files.items():
         write_atomically(folder / name, text.encode("utf-8"))
     return [folder / name for name in files]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put a whole file in place of what was there, or leave everything as it was."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdsweep.report.chart import csv_text
-from kdsweep.report.words import number, shape, verdict_text
+from kdsweep.report.words import number, shape, verdict_text, whole
 from kdsweep.results.data import (
     COMPLETE,
-    AverageVerdict,
     Cell,
     CellVerdict,
     Sweep,
@@ -105,7 +104,7 @@ def grid(sweep: Sweep) -> Grid | None:
         places=tuple(tuple(_place(sweep, found.get((b, a)), best) for a in x) for b in y),
         x_averages=_averages(sweep.averages, x_key, x),
         y_averages=_averages(sweep.averages, y_key, y),
-        whole=next((a.verdict for a in sweep.averages if a.axis is None), None),
+        whole=whole(sweep),
     )
 
 
@@ -121,11 +120,12 @@ def _place(sweep: Sweep, cell: Cell | None, best: Cell | None) -> Place:
 
 
 def _averages(
-    given: Sequence[AverageVerdict], key: str, values: Sequence[float]
+    given: Mapping[str, CellVerdict], key: str, values: Sequence[float]
 ) -> tuple[CellVerdict | None, ...]:
-    """The averages along an axis, by its values."""
-    name = key.rpartition(".")[2]
-    known = {float(a.value): a.verdict for a in given if a.axis == name}
+    """The averages along an axis by its values, as ``alpha 0.9`` names one."""
+    axis = key.rpartition(".")[2]
+    named = [(label.rpartition(" "), verdict) for label, verdict in given.items()]
+    known = {float(value): verdict for (name, _, value), verdict in named if name == axis}
     return tuple(known.get(value) for value in values)
 
 

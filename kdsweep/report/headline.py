@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdsweep.report.words import interval_text, number
+from kdsweep.report.words import interval_text, number, whole
 from kdsweep.results.data import Cell, CellVerdict, Sweep, best_cell, difference
 from kdsweep.results.record import FAILED
 
@@ -50,10 +50,10 @@ def _answer(sweep: Sweep, judged: Sequence[tuple[Cell, CellVerdict]]) -> str:
     if worse:
         where = "" if cells == 1 else f" in {len(worse)} of {cells} cells"
         return f"No: it harms{where}, and helps in none."
-    whole = next((a.verdict for a in sweep.averages if a.axis is None), None)
-    if whole is not None and whole.word in ("better", "worse"):
-        gap = f"{number(whole.difference, sweep.decimals, signed=True)} {sweep.difference_unit}"
-        helps = "helps" if whole.word == "better" else "harms"
+    average = whole(sweep)
+    if average is not None and average.word in ("better", "worse"):
+        gap = f"{number(average.difference, sweep.decimals, signed=True)} {sweep.difference_unit}"
+        helps = "helps" if average.word == "better" else "harms"
         return f"It {helps} on average over all cells, by {gap}; no single cell shows it."
     limit = max(v.high for _, v in judged)
     gain = f"{number(limit, sweep.decimals, signed=True)} {sweep.difference_unit}"

@@ -93,12 +93,13 @@ def render_html(
     given = {name: portable(command) for name, command in (commands or {}).items()}
     top: Headline = headline(sweep)
     table: list[Column] = columns(sweep)
-    return _template().render(
+    return _template("page.html").render(
         sweep=sweep,
         headline=top,
         map=None if found is None else _map(sweep, found),
         sections=[(title, pictures) for title, pictures in sections if pictures],
         table=table,
+        sortable=True,
         verdicts=[portable(line) for line in sweep.verdict_lines],
         protocol=protocol(sweep),
         provenance=sweep.provenance,
@@ -112,8 +113,19 @@ def render_html(
     )
 
 
+def render_table(sweep: Sweep) -> str:
+    """The answer, the table and its notes, as a part of somebody else's page."""
+    return _template("part.html").render(
+        sweep=sweep,
+        headline=headline(sweep),
+        table=columns(sweep),
+        notes=notes(sweep),
+        sortable=False,
+    )
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("kdsweep.report", "."),
         autoescape=True,
@@ -121,7 +133,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _file(name: str) -> str:

@@ -243,12 +243,12 @@ def sweep_table(sweep: Sweep, *, width: int | None, plain: bool = False) -> Rend
 
 def print_sweep(sweep: Sweep, *, console: Console | None = None) -> None:
     """Print the table: styled on a terminal; as plain text, as wide as it takes, elsewhere."""
-    console = console or Console()
+    console = console or Console(force_jupyter=False)
     ascii_only = console.options.ascii_only
     if console.is_terminal:
         console.print(sweep_table(sweep, width=console.width, plain=ascii_only))
         return
-    whole = Console(file=console.file, width=_UNBOUNDED, color_system=None)
+    whole = Console(file=console.file, width=_UNBOUNDED, color_system=None, force_jupyter=False)
     with whole.capture() as captured:
         whole.print(sweep_table(sweep, width=None, plain=ascii_only))
     lines = (line.rstrip() for line in captured.get().splitlines())

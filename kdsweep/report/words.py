@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kdsweep.results.data import CellVerdict, Sweep
+from kdsweep.results.data import CellVerdict, Look, Sweep
 
 SHAPES = {"better": "▲", "worse": "▼", "equivalent": "■", "open": "○"}
 
@@ -32,13 +32,13 @@ def shape(word: str) -> str:
     return SHAPES.get(word, "")
 
 
-def interval_text(sweep: Sweep, verdict: CellVerdict) -> str:
+def interval_text(sweep: Sweep, verdict: CellVerdict | Look) -> str:
     """``+0.50 to +1.75``."""
     d = sweep.decimals
     return f"{number(verdict.low, d, signed=True)} to {number(verdict.high, d, signed=True)}"
 
 
-def verdict_text(sweep: Sweep, verdict: CellVerdict) -> str:
+def verdict_text(sweep: Sweep, verdict: CellVerdict | Look) -> str:
     """``better: +1.00 points, 95 % interval +0.50 to +1.75``; what is open says so first."""
     word = "not decided" if verdict.word == "open" else verdict.word
     gap = number(verdict.difference, sweep.decimals, signed=True)
@@ -50,3 +50,8 @@ def spread_text(sweep: Sweep, mean: float, sd: float) -> str:
     d = sweep.decimals
     spread = f" ± {number(sd, d)}" if math.isfinite(sd) else ""
     return f"{number(mean, d)}{spread} {sweep.unit}"
+
+
+def whole(sweep: Sweep) -> CellVerdict | None:
+    """The verdict of the average over all cells; None where there is none."""
+    return next((v for name, v in sweep.averages.items() if name.startswith("all ")), None)

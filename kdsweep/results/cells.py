@@ -39,6 +39,13 @@ class CellRecords:
         return next((record for record in self.rounds if record.state != COMPLETE), None)
 
     @property
+    def value(self) -> float:
+        """The mean of the first objective over all seeds; every round is complete."""
+        weights = [len(record.seeds) for record in self.rounds]
+        values = [record.values[0] for record in self.rounds]
+        return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+    @property
     def seconds(self) -> float:
         """Of training, all seeds added up."""
         return sum(record.seconds for record in self.rounds)

@@ -16,6 +16,31 @@ Curves = Mapping[int, Sequence[Mapping[str, float]]]  # seed -> the metrics of e
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one round of a race found of a cell, in the objective's unit."""
+
+    word: str  # better, worse, equivalent, open
+    n: int  # seeds so far
+    difference: float
+    low: float  # repeated confidence interval
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellVerdict:
+    """What the statistics say of one cell against the baseline, in the objective's unit."""
+
+    word: str  # better, worse, equivalent, open
+    difference: float
+    low: float  # simultaneous confidence interval over all cells and rounds
+    high: float
+    p_better: float | None = None  # 0 to 1
+    looks: tuple[Look, ...] = ()  # one for each round that the cell was in
+    racing: bool = False  # goes on
+    more_seeds: int | None = None  # that would decide a difference of this size, if open
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Mean and sample standard deviation over the seeds that gave a number; NaN without them."""
 
@@ -28,36 +53,6 @@ class Summary:
     def count(self) -> str:
         """``5``, or ``4/5`` where one seed of five gave no number."""
         return str(self.n) if self.n == self.of else f"{self.n}/{self.of}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellVerdict:
-    """What the statistics say of one cell against the baseline, in the objective's unit."""
-
-    word: str  # better, worse, equivalent, open
-    difference: float
-    low: float  # simultaneous confidence interval over all cells and rounds
-    high: float
-    p_better: float | None = None  # 0 to 1
-    racing: bool = False  # more seeds are to come
-    more_seeds: int | None = None  # that would decide a difference of this size, if open
-
-
-@dataclass(frozen=True, kw_only=True)
-class AverageVerdict:
-    """The same of the mean over a row, a column or the whole of a grid."""
-
-    axis: str | None  # None: of all cells
-    value: str
-    verdict: CellVerdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """One look of a race: the verdict of each cell that was in it, in the order of the cells."""
-
-    number: int
-    verdicts: tuple[CellVerdict | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +123,10 @@ class Sweep:
     teacher: Model | None = None  # where all cells that were taught have the same one
     teachers: tuple[Model, ...] = ()  # all different ones
     verdict_lines: tuple[str, ...] = ()
+    averages: Mapping[str, CellVerdict] = field(default_factory=dict)  # rows, columns, all cells
+    rounds: tuple[int, ...] = ()  # seeds of a cell by the end of each round of the race
     equivalence: float = 0.5  # half width of the band that counts as no difference
     latency_conditions: str = ""  # batch size, device, threads
-    averages: tuple[AverageVerdict, ...] = ()  # of a complete grid
-    rounds: tuple[Round, ...] = ()  # of its race
     provenance: Provenance | None = None
 
     @property

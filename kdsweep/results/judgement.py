@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsweep.results.cells import DRAWN, CellRecords
-from kdsweep.results.data import AverageVerdict, CellVerdict, Round, Sweep
+from kdsweep.results.data import CellVerdict, Look, Sweep
 from kdsweep.results.race import Race
 from kdsweep.results.record import PRUNED
-from kdsweep.verdict import Axis, Cell, Comparison, Outcome, outcome_lines
+from kdsweep.verdict import (
+    Cell,
+    Comparison,
+    Outcome,
+    average_label,
+    outcome_lines,
+)
 
 ADAPTIVE = (
     "No verdict on the map: its cells were proposed by a sampler that had seen earlier scores. "
@@ -58,50 +64,40 @@ def judge_sweep(
         split=sweep.split,
         teachers=len(sweep.teachers),
     )
-    judged = with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines)
-    return dataclasses.replace(
-        judged,
-        averages=_averages(outcome, race.axes()),
-        rounds=_rounds(race, raced, cells, sweep.objective, outcome),
-    ), outcome
+    sweep = with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines)
+    named = {average_label(a, race.axes(), len(outcome.cells)): a for a in outcome.averages}
+    averages = {name: cell_verdict(average) for name, average in named.items()}
+    sweep = dataclasses.replace(
+        sweep,
+        averages={name: verdict for name, verdict in averages.items() if verdict is not None},
+        rounds=race.design.seeds,
+    )
+    rounds = race.judge_rounds(raced, sweep.objective)
+    return _with_looks(sweep, [race.in_order_of(cells, one.cells) for one in rounds]), outcome
 
 
-def _averages(outcome: Outcome, axes: Sequence[Axis]) -> tuple[AverageVerdict, ...]:
-    """The verdicts of rows, columns and the whole that have an interval."""
-    found = []
-    for average in outcome.averages:
-        part, verdict = average.part, comparison_verdict(average)
+def _with_looks(sweep: Sweep, rounds: Sequence[Sequence[Cell | None]]) -> Sweep:
+    """The sweep with what each round, whose cells are in the sweep's order, found."""
+    cells = []
+    for i, cell in enumerate(sweep.cells):
+        verdict = cell.verdict
         if verdict is not None:
-            axis = None if part.axis is None else axes[part.axis]
-            found.append(
-                AverageVerdict(
-                    axis=None if axis is None else axis.name,
-                    value="" if axis is None else axis.values[part.at],
-                    verdict=verdict,
-                )
-            )
-    return tuple(found)
+            seen = [_look(judged[i], r) for r, judged in enumerate(rounds, 1)]
+            looks = tuple(look for look in seen if look is not None)
+            verdict = dataclasses.replace(verdict, looks=looks)
+        cells.append(dataclasses.replace(cell, verdict=verdict))
+    return dataclasses.replace(sweep, cells=tuple(cells))
 
 
-def _rounds(
-    race: Race,
-    raced: Sequence[CellRecords],
-    cells: Sequence[CellRecords],
-    metric: str,
-    outcome: Outcome,
-) -> tuple[Round, ...]:
-    """Every look of a race of several, as it was: cells that had left before have no verdict."""
-    if outcome.design.rounds == 1:
-        return ()
-    looks = []
-    for number in range(1, outcome.round + 1):
-        judged = race.judge(raced, metric, rounds=number).cells
-        there = [cell if cell.round == number else None for cell in judged]
-        verdicts = tuple(
-            None if cell is None else cell_verdict(cell) for cell in race.in_order_of(cells, there)
-        )
-        looks.append(Round(number=number, verdicts=verdicts))
-    return tuple(looks)
+def _look(cell: Cell | None, round_: int) -> Look | None:
+    """What a round found of a cell; None where the cell was not in it, or has no interval."""
+    if cell is None or cell.round != round_:
+        return None
+    if cell.low is None or cell.high is None or cell.difference is None:
+        return None
+    return Look(
+        word=str(cell.verdict), n=cell.n, difference=cell.difference, low=cell.low, high=cell.high
+    )
 
 
 def with_verdicts(
@@ -117,22 +113,16 @@ def with_verdicts(
     )
 
 
-def cell_verdict(cell: Cell) -> CellVerdict | None:
-    """What a report shows of a cell's verdict; None where it has no interval."""
-    verdict = comparison_verdict(cell)
-    if verdict is None:
-        return None
-    return dataclasses.replace(verdict, racing=cell.racing, more_seeds=cell.more_seeds)
-
-
-def comparison_verdict(given: Comparison) -> CellVerdict | None:
-    """The same of anything that was compared with the baseline."""
-    if given.low is None or given.high is None or given.difference is None:
+def cell_verdict(cell: Comparison) -> CellVerdict | None:
+    """What a table shows of a cell's or an average's verdict; None where it has no interval."""
+    if cell.low is None or cell.high is None or cell.difference is None:
         return None
     return CellVerdict(
-        word=str(given.verdict),
-        difference=given.difference,
-        low=given.low,
-        high=given.high,
-        p_better=given.p_better,
+        word=str(cell.verdict),
+        difference=cell.difference,
+        low=cell.low,
+        high=cell.high,
+        p_better=cell.p_better,
+        racing=isinstance(cell, Cell) and cell.racing,
+        more_seeds=cell.more_seeds if isinstance(cell, Cell) else None,
     )

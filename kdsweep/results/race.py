@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdsweep.results.cells import CellRecords
 from kdsweep.store import write_json
-from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge
+from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge, judge_rounds
 
 RACE = "race.json"  # in a study's folder
 
@@ -68,25 +68,29 @@ class Race:
         )
         return cls(design=design, points=tuple(cell.point for cell in cells))
 
-    def judge(
-        self, cells: Sequence[CellRecords], metric: str, *, rounds: int | None = None
-    ) -> Outcome:
-        """The verdicts as far as the records go.
+    def judge(self, cells: Sequence[CellRecords], metric: str) -> Outcome:
+        """The verdicts as far as the records go; of cells in any order, as ``judge_rounds``."""
+        return judge(self.design, *self._scores(cells, metric))
+
+    def judge_rounds(self, cells: Sequence[CellRecords], metric: str) -> list[Outcome]:
+        """The verdicts after each complete round.
 
         Args:
             cells: of the study, in any order, with the scores of its race; those that have no
                 record yet count as begun.
             metric: in percent, higher is better.
-            rounds: to look at no more than the first of them.
         """
+        return judge_rounds(self.design, *self._scores(cells, metric))
+
+    def _scores(
+        self, cells: Sequence[CellRecords], metric: str
+    ) -> tuple[list[Scores], list[Scores]]:
+        """Of each cell in the design's order, and of each baseline."""
         by_point = {self._key(cell.point): cell for cell in cells}
         found = [by_point.get(self._key(point)) for point in self.points]
         none = np.array([])
-        return judge(
-            self.design.first(rounds or self.design.rounds),
-            [none if cell is None else cell.scores(metric) for cell in found],
-            self._baselines(found, metric),
-        )
+        scores = [none if cell is None else cell.scores(metric) for cell in found]
+        return scores, self._baselines(found, metric)
 
     def labels(self) -> list[str]:
         """What each cell is called: its varying keys with their values."""
@@ -105,7 +109,7 @@ class Race:
         return varying(self.points)
 
     def in_order_of(
-        self, cells: Sequence[CellRecords], verdicts: Sequence[Cell | None]
+        self, cells: Sequence[CellRecords], verdicts: Sequence[Cell]
     ) -> list[Cell | None]:
         """The verdicts, which are in the design's order, in the order of ``cells``."""
         found = dict(zip(map(self._key, self.points), verdicts, strict=True))

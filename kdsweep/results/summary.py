@@ -92,9 +92,10 @@ def _value(costs: Metrics, metrics: Metrics, objective: str) -> float:
 def dataset_name(record: Record) -> str:
     """The dataset as the user named it."""
     data = record.config["data"]
-    if data["name"] == "imagefolder":
-        return f"imagefolder {Path(data['root']).name}"  # the same on every machine
-    return str(data["name"])
+    if data["name"] in ("imagefolder", "arrays"):
+        return f"{data['name']} {Path(data['root']).name}"  # the same on every machine
+    source = data.get("source", "kdsweep")
+    return str(data["name"]) if source == "kdsweep" else f"{source} {data['name']}"
 
 
 def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:

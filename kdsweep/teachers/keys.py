@@ -11,6 +11,7 @@ from kdsweep.config import Config, ModelConfig
 from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.plugins import source_of
 from kdsweep.store import digest, file_hash
 
 RECIPE_VERSION = 3  # raise it when a change of the code changes what training gives
@@ -21,11 +22,12 @@ def recipe(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[s
     train = dataclasses.asdict(config.train)
     for name in ("device", "precision", "threads", "fuse", "bank", "channels_last"):
         del train[name]
-    return {
+    made = {
         **_setting(config, dataset, hardware),
         "train": train,
         "schedule": config.schedule,
     }
+    return {**made, "ema": config.evaluate.ema} if config.evaluate.ema else made
 
 
 def _setting(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[str, Any]:
@@ -44,8 +46,15 @@ def _setting(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict
 
 
 def architecture(model: ModelConfig) -> dict[str, Any]:
-    """A model with what its weights are: the content of a file, wherever it lies, or a name."""
+    """A model with what its weights are: the content of a file, wherever it lies, or a name.
+
+    A plugin's model has the source that it is made by.
+    """
     plain = dataclasses.asdict(model)
+    if not model.kwargs:
+        del plain["kwargs"]
+    if (source := source_of("model", model.name)) is not None:
+        plain["source"] = source
     if model.weights is not None and Path(model.weights).expanduser().is_file():
         plain["weights"] = {"sha256": content_hash(Path(model.weights).expanduser())}
     return plain
@@ -63,7 +72,10 @@ def _hash(path: Path, stamp: tuple[int, ...]) -> str:
 
 
 def teacher_config(config: Config) -> Config:
-    """The config that the teacher is trained with: ``train`` with what is the teacher's own."""
+    """The config that the teacher is trained with: ``train`` with what is the teacher's own.
+
+    Its weights are never averaged: ``evaluate`` is about what students are judged by.
+    """
     own, train = config.teacher, config.train
     optimizer = dataclasses.replace(
         train.optimizer,
@@ -74,7 +86,8 @@ def teacher_config(config: Config) -> Config:
     )
     epochs = train.epochs if own.epochs is None else own.epochs
     train = dataclasses.replace(train, epochs=epochs, optimizer=optimizer)
-    return dataclasses.replace(config, train=train)
+    evaluate = dataclasses.replace(config.evaluate, ema=0.0)
+    return dataclasses.replace(config, train=train, evaluate=evaluate)
 
 
 def teacher_key(config: Config, dataset: DeviceDataset, hardware: Hardware) -> str:

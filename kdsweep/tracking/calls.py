@@ -120,3 +120,33 @@ def last_sign(client: MlflowClient, run: Run) -> int:
 
 def _clipped(tags: Mapping[str, object]) -> dict[str, str]:
     return {key_name(key): clip(spell(value), MAX_TAG) for key, value in tags.items()}
+
+
+def find_run(client: MlflowClient, run: str) -> str | None:
+    """The id of a run, if the store has it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run).info.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def log_model(client: MlflowClient, run: str, model: str) -> None:
+    """Make a logged model an output of a run."""
+    from mlflow.entities import LoggedModelOutput
+
+    client.log_outputs(run, [LoggedModelOutput(model, step=0)])
+
+
+def ensure_registered(client: MlflowClient, name: str) -> None:
+    """Create a registered model unless there is one of this name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

@@ -7,15 +7,15 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import hide_password_of, hide_passwords
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import database, failures
 from kdsweep.tracking.store import Store
@@ -67,7 +67,7 @@ def refused(store: Store) -> Iterator[None]:
     except KdsweepError:
         raise
     except Exception as cause:
-        reason = failures.brief(cause, store.database)
+        reason = hide_password_of(store.uri, failures.brief(cause, store.database))
         if store.database is None and store.artifacts is None:
             reason = (
                 f"nothing there answers as an MLflow server does ({reason}); start it, mend the "
@@ -102,19 +102,14 @@ def locked(
 
 
 @contextmanager
-def http_limit(seconds: int) -> Iterator[None]:
-    """Let MLflow's HTTP client ask once, for so long, within this block alone.
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment that MLflow reads as it goes, within this block alone.
 
-    It reads its limits from the environment at each request. What is there comes back at the end,
-    and one thread at a time is inside.
+    What is there comes back at the end, and one thread at a time is inside.
     """
-    limits = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
-    }
     with _environment:
-        before = {name: os.environ.get(name) for name in limits}
-        os.environ.update(limits)
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
         try:
             yield
         finally:
@@ -123,6 +118,16 @@ def http_limit(seconds: int) -> Iterator[None]:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+def http_limit(seconds: int) -> AbstractContextManager[None]:
+    """Let MLflow's HTTP client ask once, for so long, within this block alone."""
+    return environment(
+        {
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
+        }
+    )
 
 
 def connect(store: Store) -> tuple[MlflowClient, str]:
@@ -134,6 +139,8 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
     Raises:
         UserError: The store can't be created, reached or written.
     """
+    with refused(store):
+        _reach(store)
     with refused(store), locked(store), warnings.catch_warnings():
         # MLflow's own, of options that SQLAlchemy means to drop.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -145,8 +152,6 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
         quieten()
         from mlflow import MlflowClient
 
-        if store.database is None and store.artifacts is not None:
-            database.reach(store.uri)
         with http_limit(SERVER_S):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)
@@ -161,6 +166,20 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
         store.experiment,
     )
     return client, experiment_id
+
+
+def _reach(store: Store) -> None:
+    """Ask a server once, before anything is written here."""
+    if store.database is not None:
+        return
+    if store.artifacts is not None:
+        database.reach(store.uri)
+        return
+    quieten()
+    from mlflow import MlflowClient
+
+    with http_limit(SERVER_S):
+        MlflowClient(store.uri, store.uri).get_experiment_by_name(store.experiment)
 
 
 def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:

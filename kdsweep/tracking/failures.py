@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import hide_password_of, hide_passwords
 from kdsweep.tracking.base import RecordRefused, StoreAway, TrackingError
 from kdsweep.tracking.database import reason
 from kdsweep.tracking.store import Store
@@ -38,7 +38,8 @@ _NO_ANSWER = (
 
 def failure(error: Exception, store: Store, doing: str) -> TrackingError:
     """The error of ours for an error of the store, in one line."""
-    line = f"{store.origin}: {doing}: {brief(error, store.database)}"
+    why = hide_password_of(store.uri, brief(error, store.database))
+    line = f"{store.origin}: {doing}: {why}"
     return StoreAway(line) if is_passing(error) else RecordRefused(line)
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kdsweep.config.secrets import hide_passwords
 
@@ -30,13 +30,19 @@ def ui_command(uri: str, database: Path | None) -> str:
     A server is its own UI, so it is opened in a browser.
     """
     if uri.startswith(("http://", "https://")):
-        return f"{_program('python')} -m webbrowser {shlex.quote(hide_passwords(uri))}"
+        return f"{_program('python')} -m webbrowser {shlex.quote(page(uri))}"
     if database is not None:
         here = Path.cwd()
         shown = database.relative_to(here) if database.is_relative_to(here) else database
         uri = f"sqlite:///{shown.as_posix()}"
     program = _program("mlflow", f"{_program('python')} -m mlflow")
     return f"{program} ui --workers 1 --backend-store-uri {shlex.quote(hide_passwords(uri))}"
+
+
+def page(uri: str) -> str:
+    """A server's address for a browser, which asks for user and password itself."""
+    parts = urlsplit(uri)
+    return hide_passwords(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
 
 def _program(name: str, otherwise: str | None = None) -> str:

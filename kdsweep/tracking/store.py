@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdsweep.config import TrackingConfig
-from kdsweep.config.secrets import hide_passwords
+from kdsweep.config.secrets import HIDDEN, hide_passwords
 from kdsweep.errors import UserError
-from kdsweep.tracking.links import LOCAL_UI
+from kdsweep.tracking.links import LOCAL_UI, page
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
@@ -35,7 +35,7 @@ class Store:
     @property
     def ui(self) -> str:
         """The address of the UI: the server itself, or where ``mlflow ui`` listens."""
-        return hide_passwords(self.uri) if self.uri.startswith("http") else LOCAL_UI
+        return page(self.uri) if self.uri.startswith("http") else LOCAL_UI
 
 
 def resolve(config: TrackingConfig, *, root: Path) -> Store:
@@ -56,6 +56,8 @@ def resolve(config: TrackingConfig, *, root: Path) -> Store:
     else:
         uri, origin = f"sqlite:///{(root / DATABASE).as_posix()}", f"root={root}"
 
+    if HIDDEN in uri:
+        raise UserError(f"{origin}: {HIDDEN} stands for its password; give that as well")
     scheme = uri.partition(":")[0] if ":" in uri else ""
     dialect = scheme.partition("+")[0]
     if dialect == "sqlite":

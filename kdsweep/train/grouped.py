@@ -155,8 +155,9 @@ def try_grouping(template: Student, image: tuple[int, ...]) -> nn.Module | None:
         grouped = group(template)
         check(template, grouped, image)
     except NotGroupableError as error:
+        network = getattr(template.model, "unwrapped", template.model)
         say_once(
-            f"{type(template.model).__name__} can't run several members as one network, so they "
+            f"{type(network).__name__} can't run several members as one network, so they "
             f"run one after another: {error}"
         )
         return None

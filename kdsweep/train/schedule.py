@@ -6,6 +6,8 @@ import math
 
 from kdsweep.config import ScheduleConfig
 
+ANNEALED = 0.05  # of the highest rate: by then one epoch's weights hardly differ from the next's
+
 
 def learning_rate_factor(config: ScheduleConfig, epoch: float, epochs: int) -> float:
     """The factor at ``epoch`` (fractions are steps within it) of a training of ``epochs``.
@@ -18,6 +20,14 @@ def learning_rate_factor(config: ScheduleConfig, epoch: float, epochs: int) -> f
     warmup = config.warmup_epochs
     ramp = min(1.0, epoch / warmup) if warmup > 0 else 1.0
     return ramp * _plain_factor(config, epoch, epochs)
+
+
+def anneals(config: ScheduleConfig, epochs: int) -> bool:
+    """Whether the last step's learning rate is at most ``ANNEALED`` of the highest one."""
+    times = [epochs * i / 1000 for i in range(1000)]
+    highest = max(learning_rate_factor(config, time, epochs) for time in times)
+    last = learning_rate_factor(config, math.nextafter(epochs, 0.0), epochs)
+    return last <= ANNEALED * highest
 
 
 def _plain_factor(config: ScheduleConfig, epoch: float, epochs: int) -> float:

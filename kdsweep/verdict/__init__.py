@@ -4,11 +4,12 @@ from kdsweep.verdict.confirm import Confirmation, confirm
 from kdsweep.verdict.design import LEVEL, MARGIN, RaceDesign, Slice, baseline_seeds
 from kdsweep.verdict.forecast import Forecast, forecast
 from kdsweep.verdict.images import Crossed, crossed_bootstrap
-from kdsweep.verdict.judge import judge
+from kdsweep.verdict.judge import judge, judge_rounds
 from kdsweep.verdict.outcome import Average, Cell, Comparison, Outcome, Verdict
 from kdsweep.verdict.text import (
     Axis,
     answer_sentence,
+    average_label,
     average_sentence,
     cell_sentence,
     forecast_sentence,
@@ -32,6 +33,7 @@ __all__ = [
     "Slice",
     "Verdict",
     "answer_sentence",
+    "average_label",
     "average_sentence",
     "baseline_seeds",
     "cell_sentence",
@@ -41,6 +43,7 @@ __all__ = [
     "forecast_sentence",
     "images_sentence",
     "judge",
+    "judge_rounds",
     "outcome_lines",
     "scope_sentence",
 ]

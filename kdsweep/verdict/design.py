@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -155,15 +155,6 @@ class RaceDesign:
     def baseline_seeds(self, round_: int) -> int:
         """Seeds that each baseline has by the end of a round."""
         return self.baselines[round_ - 1]
-
-    def first(self, rounds: int) -> Self:
-        """The first rounds alone, with the levels that they have in the whole race."""
-        return replace(
-            self,
-            seeds=self.seeds[:rounds],
-            baselines=self.baselines[:rounds],
-            cell_levels=self.cell_levels[:rounds],
-        )
 
     def trainings(self, round_: int) -> int:
         """Trainings of cells and baselines by the end of a round that no cell has left before."""

@@ -37,13 +37,21 @@ def judge(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array
             failed. Higher is better.
         baselines: of each baseline likewise, of seeds that no cell has.
     """
+    rounds = judge_rounds(design, scores, baselines)
+    return rounds[-1] if rounds else _unjudged(design, scores, baselines)
+
+
+def judge_rounds(
+    design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array]
+) -> list[Outcome]:
+    """What ``judge`` came to after each complete round; none before the first is complete."""
     assert len(scores) == design.cells, (len(scores), design.cells)
     assert len(baselines) == design.baseline_count, (len(baselines), design.baseline_count)
     values = _padded(scores, design.seeds[-1])
     theirs = _padded(baselines, design.baselines[-1])
     groups = np.array(design.groups)
     going = np.ones(design.cells, bool)
-    state, done = None, 0
+    done, outcomes = 0, []
     while done < design.rounds and going.any():
         n, n0 = design.seeds[done], design.baselines[done]
         behind = any(len(scores[i]) < n for i in np.flatnonzero(going).tolist())
@@ -52,9 +60,8 @@ def judge(design: RaceDesign, scores: Sequence[Array], baselines: Sequence[Array
         done += 1
         state = race(design, values, theirs, rounds=done)
         going = state.racing[0]
-    if state is None:
-        return _unjudged(design, scores, baselines)
-    return _outcome(design, values[0], theirs[0], state, done)
+        outcomes.append(_outcome(design, values[0], theirs[0], state, done))
+    return outcomes
 
 
 def _padded(rows: Sequence[Array], width: int) -> Array:

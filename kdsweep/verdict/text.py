@@ -110,15 +110,24 @@ def _no_cell(outcome: Outcome) -> str:
 def average_sentence(average: Average, axes: Sequence[Axis], cells: int) -> str:
     """One average's verdict, named by its axis, as in "alpha 0.9, mean over T 1 to 5"."""
     slice_ = average.part
+    label = average_label(average, axes, cells)
     if slice_.axis is None:
-        return f"all {cells} cells: {_said(average)}"
+        return f"{label}: {_said(average)}"
     over = ", ".join(
         f"{axis.name} {axis.values[0]} to {axis.values[-1]}"
         for i, axis in enumerate(axes)
         if i != slice_.axis and len(axis.values) > 1
     )
+    return f"{label}, mean over {over}: {_said(average)}"
+
+
+def average_label(average: Average, axes: Sequence[Axis], cells: int) -> str:
+    """What an average is called, as in "alpha 0.9" or "all 25 cells"."""
+    slice_ = average.part
+    if slice_.axis is None:
+        return f"all {cells} cells"
     axis = axes[slice_.axis]
-    return f"{axis.name} {axis.values[slice_.at]}, mean over {over}: {_said(average)}"
+    return f"{axis.name} {axis.values[slice_.at]}"
 
 
 def cell_sentence(label: str, cell: Cell) -> str:

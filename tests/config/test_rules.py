@@ -35,6 +35,41 @@ def test_an_image_folder_needs_its_place(root: str | None) -> None:
     DataConfig(name="imagefolder", root="pictures")
 
 
+def test_arrays_need_their_file() -> None:
+    with pytest.raises(UserError, match=r"^data.root=None: allowed is a .npz file that holds"):
+        DataConfig(name="arrays")
+    DataConfig(name="arrays", root="a.npz")
+
+
+@pytest.mark.parametrize("source", ["torchvision", "huggingface", "registered"])
+def test_a_source_needs_a_name(source: str) -> None:
+    with pytest.raises(UserError, match=r"^data.name=: allowed is "):
+        DataConfig(source=source, name="")
+    assert DataConfig(source=source, name="a").kind == source
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "source"),
+    [
+        ("subset", "a", "huggingface"),
+        ("image_column", "a", "huggingface"),
+        ("label_column", "a", "huggingface"),
+        ("options", {"a": 1}, "registered"),
+    ],
+)
+def test_what_one_source_alone_reads(key: str, value: Any, source: str) -> None:
+    DataConfig(source=source, name="a", **{key: value})
+    for other in ("kdsweep", "torchvision"):
+        with pytest.raises(UserError, match=rf"^data.{key}=.* without data={source}$"):
+            DataConfig(source=other, **{key: value})
+
+
+@pytest.mark.parametrize(("key", "value"), [("download", False), ("mirror", "https://a")])
+def test_what_the_hub_reads_from_the_environment(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"^data.{key}=.* data=huggingface, which reads HF_HUB"):
+        DataConfig(source="huggingface", name="a", **{key: value})
+
+
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(UserError, match=r"^train.optimizer.momentum=0.0: .*nesterov=true$"):
         OptimizerConfig(name="sgd", momentum=0.0, nesterov=True)

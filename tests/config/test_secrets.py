@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from urllib.parse import urlsplit
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kdsweep.config import Config, TrackingConfig
-from kdsweep.config.secrets import hide_passwords, without_passwords
+from kdsweep.config.secrets import (
+    HidingFormatter,
+    hide_password_of,
+    hide_passwords,
+    without_passwords,
+)
 
 ADDRESSES = {
     "postgresql://u:PW@h/d": "postgresql://u:***@h/d",
@@ -42,6 +49,43 @@ def test_a_password_is_hidden_in_a_text(address: str, shown: str) -> None:
     if " " not in address and "token" not in address:
         line = "storage={}: can't be opened ({}); ask admin@example.org"
         assert hide_passwords(line.format(address, address)) == line.format(shown, shown)
+
+
+@pytest.mark.parametrize(
+    "address", [*ADDRESSES, "postgresql://u:PW, PW@h/d", "postgresql://u:(PW)=[PW]@h/d"]
+)
+def test_a_password_is_hidden_as_hydra_writes_it(address: str) -> None:
+    quoted = address.replace("\\", "\\\\").replace("'", "\\'")
+    (parsed,) = OverridesParser.create().parse_overrides([f"storage='{quoted}'"])
+    assert parsed.value() == address
+    written = f"storage={parsed.get_value_element_as_str()}"
+    assert "PW" in written
+    shown = hide_passwords(f"- {written}\n- seed=0\n")
+    assert "PW" not in shown
+    assert "***" in shown
+    assert shown.endswith("\n- seed=0\n")
+
+
+DRIVERS = {
+    # SQLAlchemy takes what follows the first @ for the host.
+    'could not translate host name "WORD@h" to address': 'could not translate host name "***@h"',
+    'invalid integer value "WORD" for connection option "port"': 'invalid integer value "***" for',
+    'the port is "PASS"': 'the port is "***"',
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), DRIVERS.items())
+def test_a_piece_of_a_password_in_a_drivers_words_is_hidden(text: str, shown: str) -> None:
+    for address in ("postgresql://u:PASS@WORD@h/d", "postgresql://u:PASS/WORD:WORD@h/d"):
+        assert hide_password_of(address, text).startswith(shown)
+    assert hide_password_of("postgresql://u@h/d", text) == text
+
+
+def test_a_line_of_a_log_has_no_password() -> None:
+    made = HidingFormatter("[%(levelname)s] %(message)s")
+    line = ("Storage: %s", ("postgresql://u:PW@h/d",))
+    record = logging.LogRecord("other", logging.INFO, "", 1, *line, None)
+    assert made.format(record) == "[INFO] Storage: postgresql://u:***@h/d"
 
 
 def test_a_token_is_hidden_in_a_text() -> None:

@@ -14,7 +14,7 @@ from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
 from kdsweep.errors import UserError
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -23,6 +23,10 @@ OPTIONS = sorted(
 )
 GIVEN = {  # options that ask something of the user
     "data=imagefolder": ("data.root=images",),
+    "data=arrays": ("data.root=a.npz",),
+    "data=torchvision": ("data.name=SVHN",),
+    "data=huggingface": ("data.name=a/b", "data.label_column=digit"),
+    "data=registered": ("data.name=mine", "data.options.blue=[1,2]"),
     "tracking=server": ("tracking.uri=http://127.0.0.1:5000",),
 }
 OTHERS = (

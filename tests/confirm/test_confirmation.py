@@ -18,8 +18,8 @@ from kdsweep.confirm import confirmation
 from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.confirm.selection import Finalist, Selection
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.jobs.job import Job, Outcome
 from kdsweep.results.record import NetworkRecord, Record, write_record
-from kdsweep.run.job import Job, Outcome
 from kdsweep.teachers.stored import save_correct
 from tests.results.made import COSTS, record
 
@@ -235,10 +235,12 @@ def test_images_outside_of_the_folder_stay_where_they_are(
 
 def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Training) -> None:
     uri = "postgresql://me:***@host/db"
-    hidden = dataclasses.replace(TRAINED.tracking, uri=uri)
+    hidden = dataclasses.replace(TRAINED.tracking, backend="local", uri=uri)
     config = dataclasses.replace(TRAINED, tracking=hidden)
     with pytest.raises(UserError, match=r"^tracking.uri=.*me:\*\*\*@host/db: its password is not"):
         confirm(tmp_path, config)
     assert training.jobs == []
-    confirm(tmp_path, config, tracking_uri="postgresql://me:s3cret@host/db")
-    assert {job.config.tracking.uri for job in training.jobs} == {"postgresql://me:s3cret@host/db"}
+    assert not (tmp_path / "confirmations").exists()
+    given = f"sqlite:///{tmp_path}/runs.db"
+    confirm(tmp_path, config, tracking_uri=given)
+    assert {job.config.tracking.uri for job in training.jobs} == {given}

@@ -209,7 +209,7 @@ def test_a_mirror_that_never_answers(
 ) -> None:
     import socket
 
-    monkeypatch.setattr("kdsweep.data.cifar._TIMEOUT", 0.2)
+    monkeypatch.setattr("kdsweep.data.sources.download.TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         assert "timed out" in _refused(tmp_path, mirror=url)

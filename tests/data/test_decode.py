@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 
-from kdsweep.data.decode import decode, read_image
+from kdsweep.data.decode import decode, square
 from kdsweep.errors import UserError
 
 
@@ -19,6 +19,11 @@ def _noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def _rgb(*shape: int) -> Image.Image:
     return Image.fromarray(_noise(*shape, 3))
+
+
+def decoded(folder: Path, names: list[str]) -> list[NDArray[np.uint8]]:
+    paths = [folder / name for name in names]
+    return list(decode(paths, names.__getitem__, size=8, given="data.root=x"))
 
 
 def _save(folder: Path, image: Image.Image, name: str, **options: Any) -> Path:
@@ -33,14 +38,14 @@ def test_lossless_formats_keep_every_pixel(tmp_path: Path, name: str) -> None:
     path = _save(
         tmp_path, image, name, format=kind, **({"lossless": True} if "webp" in name else {})
     )
-    assert (read_image(path, size=8) == np.array(image).transpose(2, 0, 1)).all()
+    assert (square(path, size=8) == np.array(image).transpose(2, 0, 1)).all()
 
 
 def test_jpeg_is_what_pillow_decodes(tmp_path: Path) -> None:
     path = _save(tmp_path, _rgb(8, 8), "a.jpg")
     with Image.open(path) as image:
         expected = np.array(image.convert("RGB")).transpose(2, 0, 1)
-    assert (read_image(path, size=8) == expected).all()
+    assert (square(path, size=8) == expected).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (64, 48), (48, 65), (9, 31), (20, 5), (100, 33)])
@@ -50,25 +55,25 @@ def test_resizing_is_torchvisions(tmp_path: Path, shape: tuple[int, int], size: 
     path = _save(tmp_path, image, "a.png")
     recipe = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size)])
     expected = np.array(recipe(image)).transpose(2, 0, 1)
-    assert (read_image(path, size=size) == expected).all()
+    assert (square(path, size=size) == expected).all()
 
 
 def test_grey_is_repeated(tmp_path: Path) -> None:
     grey = _noise(8, 8)
-    array = read_image(_save(tmp_path, Image.fromarray(grey), "a.png"), size=8)
+    array = square(_save(tmp_path, Image.fromarray(grey), "a.png"), size=8)
     assert (array == grey).all()
 
 
 def test_sixteen_bit_grey_keeps_its_upper_byte(tmp_path: Path) -> None:
     grey = _noise(8, 8).astype(np.uint16) * 256 + 77
     for name in ("a.png", "a.tif"):
-        array = read_image(_save(tmp_path, Image.fromarray(grey), name), size=8)
+        array = square(_save(tmp_path, Image.fromarray(grey), name), size=8)
         assert (array == grey // 256).all()
 
 
 def test_transparency_is_dropped(tmp_path: Path) -> None:
     rgba = _noise(8, 8, 4)
-    array = read_image(_save(tmp_path, Image.fromarray(rgba), "a.png"), size=8)
+    array = square(_save(tmp_path, Image.fromarray(rgba), "a.png"), size=8)
     assert (array == rgba[..., :3].transpose(2, 0, 1)).all()
 
 
@@ -77,7 +82,7 @@ def test_palette(tmp_path: Path, transparency: object) -> None:
     palette = Image.fromarray(_noise(8, 8), mode=None).convert("P")
     palette.putpalette(_noise(768).tobytes())
     options = {} if transparency is None else {"transparency": transparency}
-    array = read_image(_save(tmp_path, palette, "a.png", **options), size=8)
+    array = square(_save(tmp_path, palette, "a.png", **options), size=8)
     assert (array == np.array(palette.convert("RGB")).transpose(2, 0, 1)).all()
 
 
@@ -85,21 +90,21 @@ def test_palette(tmp_path: Path, transparency: object) -> None:
 def test_other_modes_are_converted(tmp_path: Path, mode: str) -> None:
     image = _rgb(8, 8).convert(mode)
     name = "a.tif" if mode in ("CMYK", "YCbCr") else "a.png"
-    array = read_image(_save(tmp_path, image, name), size=8)
+    array = square(_save(tmp_path, image, name), size=8)
     assert (array == np.array(image.convert("RGB")).transpose(2, 0, 1)).all()
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     path = _save(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    assert (read_image(path, size=8)[:, 0, 0] == [255, 0, 0]).all()
+    assert (square(path, size=8)[:, 0, 0] == [255, 0, 0]).all()
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = _rgb(8, 8)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    array = read_image(_save(tmp_path, image, "a.png", exif=exif), size=8)
+    array = square(_save(tmp_path, image, "a.png", exif=exif), size=8)
     assert (array == np.rot90(np.array(image), -1).transpose(2, 0, 1)).all()
 
 
@@ -107,11 +112,10 @@ def test_blocks_keep_the_order_of_the_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdsweep.data.decode._BLOCK_BYTES", 3 * 8 * 8 * 2)
-    monkeypatch.setattr("kdsweep.data.decode.os.cpu_count", lambda: 2)
     names = [f"{i}.png" for i in range(23)]
     for i, name in enumerate(names):
         _save(tmp_path, Image.new("RGB", (8, 8), (i, i, i)), name)
-    blocks = list(decode(tmp_path, names, size=8))
+    blocks = decoded(tmp_path, names)
     assert [len(b) for b in blocks] == [2] * 11 + [1]
     assert np.concatenate(blocks)[:, 0, 0, 0].tolist() == list(range(23))
 
@@ -159,11 +163,11 @@ def test_unreadable_files_are_named_and_counted(tmp_path: Path, damage: Any) -> 
     for name in names:
         _save(tmp_path, _rgb(32, 32), name)
     damage(tmp_path / "3.png")
-    with pytest.raises(UserError, match=r"1 of 9 files .*: 3\.png \(.+\): mend") as raised:
-        list(decode(tmp_path, names, size=8))
+    with pytest.raises(UserError, match=r"1 of 9 images .*: 3\.png \(.+\): mend") as raised:
+        decoded(tmp_path, names)
     assert "\n" not in str(raised.value)
     for i in (0, 1, 4, 5, 8):
         _break_by_text(tmp_path / f"{i}.png")
-    with pytest.raises(UserError, match=r"6 of 9 files .*5\.png .*; \.\.\.: mend") as raised:
-        list(decode(tmp_path, names, size=8))
+    with pytest.raises(UserError, match=r"6 of 9 images .*5\.png .*; \.\.\.: mend") as raised:
+        decoded(tmp_path, names)
     assert "8.png" not in str(raised.value)

@@ -7,13 +7,16 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from kdsweep.config import Config, DataConfig, EvaluateConfig, TrainConfig
 from kdsweep.data import load_dataset
+from kdsweep.data.arrays import cached
+from kdsweep.data.dataset import Source
 from kdsweep.data.device import Datasets
-from kdsweep.data.digits import open_digits
+from kdsweep.data.sources.digits import find_digits
 from kdsweep.errors import UserError
 from tests.train.setting import ONE_BY_ONE
 
@@ -51,10 +54,16 @@ def test_the_evaluation_images_of_a_protocol_are_its_own_split(root: Path, proto
     assert made.test.name == made.test.prefix == "test"
 
 
+def opened(root: Path) -> Source:
+    cache = root / "store" / "images"
+    found = find_digits(config(root).data, cache)
+    return cached(cache / found.folder, found.read)
+
+
 def test_selection_and_training_never_see_a_test_image(root: Path) -> None:
     """Every image of the source is in one part: of equal images, as often as in the source."""
     made = Datasets().load(config(root), ONE_BY_ONE)
-    source = open_digits(config(root).data, root / "store" / "images")
+    source = opened(root)
     parts = torch.cat([made.host.train.images, made.evaluation.images]).flatten(1)
     assert sorted(parts.tolist()) == sorted(source.train.images.flatten(1).tolist())
     assert torch.equal(made.test.images, source.test.images)
@@ -92,3 +101,23 @@ def test_a_batch_is_no_larger_than_the_data(root: Path) -> None:
     large = replace(fits, train=TrainConfig(threads=1, batch_size=101))
     with pytest.raises(UserError, match=r"^train.batch_size=101: allowed is 2 to 100, the number"):
         Datasets().load(large, ONE_BY_ONE)
+
+
+def test_test_images_are_missed_where_they_are_to_be_read(tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    images = np.zeros((60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_val=images, y_val=labels)
+    data = DataConfig(name="arrays", root=str(tmp_path / "a.npz"), image_size=8, val_fraction=None)
+    asked = replace(config(tmp_path), data=data, train=TrainConfig(threads=1, batch_size=8))
+    made = Datasets().load(asked, ONE_BY_ONE)
+    assert (len(made.evaluation.labels), len(made.test.labels)) == (60, 0)
+    test = replace(asked, evaluate=EvaluateConfig(test=True))
+    line = r"^data.root=.*a.npz: has no test images, and a confirmation is judged on them: add som"
+    with pytest.raises(UserError, match=line):
+        Datasets().load(test, ONE_BY_ONE)
+    taken = replace(test, data=replace(data, test_fraction=0.5))
+    assert len(Datasets().load(taken, ONE_BY_ONE).test.labels) == 30
+    none = replace(data, val_fraction=0.0)
+    published = replace(asked, data=none, evaluate=EvaluateConfig(protocol="published"))
+    with pytest.raises(UserError, match=r"and evaluate\.protocol=published is judged on them"):
+        Datasets().load(published, ONE_BY_ONE)

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from kdsweep.config import DataConfig
 from kdsweep.data.dataset import Source, Split
-from kdsweep.data.splits import LIMIT, VALIDATION, stratified, take, training_split
+from kdsweep.data.splits import LIMIT, VALIDATION, positions, stratified, take
 from kdsweep.errors import UserError
 
 
-def _source(labels: torch.Tensor) -> Source:
+def _source(labels: torch.Tensor, own: tuple[str, ...] = ("test",)) -> Source:
+    """Images of two classes; ``own`` are the parts that there are beside train, equal to it."""
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
     split = Split(images=images.expand(-1, 3, 2, 2), labels=labels)
-    return Source(classes=("a", "b"), train=split, test=split, digest="")
+    empty = Split(images=split.images[:0], labels=labels[:0])
+    val, test = (split if part in own else empty for part in ("val", "test"))
+    return Source(classes=("a", "b"), train=split, val=val, test=test, digest="")
 
 
 def test_each_class_gives_its_share_and_the_largest_remainders_round_up() -> None:
@@ -31,7 +36,8 @@ def test_ties_of_remainders_go_to_the_lower_class() -> None:
 
 def test_cifar_sizes_are_exact() -> None:
     labels = torch.arange(10).repeat(5000)
-    train, val = training_split(_source(labels), DataConfig(val_fraction=0.1))
+    at = positions(_source(labels), DataConfig(val_fraction=0.1))
+    train, val = at.train, at.val
     assert torch.bincount(labels[val]).tolist() == [500] * 10
     assert torch.bincount(labels[train]).tolist() == [4500] * 10
     assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(50_000))
@@ -49,9 +55,9 @@ def test_choice_within_a_class_is_uniform() -> None:
 
 def test_seed_moves_the_validation_images_and_nothing_else_does() -> None:
     source = _source(torch.arange(2).repeat(50))
-    _, first = training_split(source, DataConfig(split_seed=0))
-    _, again = training_split(source, DataConfig(split_seed=0, train_limit=20))
-    _, other = training_split(source, DataConfig(split_seed=1))
+    first = positions(source, DataConfig(split_seed=0)).val
+    again = positions(source, DataConfig(split_seed=0, train_limit=20)).val
+    other = positions(source, DataConfig(split_seed=1)).val
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -59,8 +65,9 @@ def test_seed_moves_the_validation_images_and_nothing_else_does() -> None:
 def test_limit_chooses_among_the_training_images_by_class() -> None:
     labels = torch.arange(2).repeat(50)
     source = _source(labels)
-    everything, val = training_split(source, DataConfig())
-    train, _ = training_split(source, DataConfig(train_limit=30))
+    whole = positions(source, DataConfig())
+    everything, val = whole.train, whole.val
+    train = positions(source, DataConfig(train_limit=30)).train
     assert len(everything) == 90
     assert torch.bincount(labels[train]).tolist() == [15, 15]
     assert set(train.tolist()) <= set(everything.tolist())
@@ -75,22 +82,83 @@ def test_streams_of_one_seed_choose_apart() -> None:
 
 
 def test_no_validation_keeps_every_image() -> None:
-    train, val = training_split(_source(torch.arange(2).repeat(5)), DataConfig(val_fraction=0))
-    assert train.tolist() == list(range(10))
-    assert val.tolist() == []
+    at = positions(_source(torch.arange(2).repeat(5)), DataConfig(val_fraction=0))
+    assert at.train.tolist() == list(range(10))
+    assert at.val.tolist() == []
+    assert at.test.tolist() == []
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
 def test_a_fraction_that_empties_a_part_is_refused(fraction: float) -> None:
     source = _source(torch.arange(2).repeat(5))
     with pytest.raises(UserError, match=r"data.val_fraction=.*of 10 training images"):
-        training_split(source, DataConfig(val_fraction=fraction))
+        positions(source, DataConfig(val_fraction=fraction))
 
 
 def test_a_limit_above_the_number_of_images_is_refused() -> None:
     source = _source(torch.arange(2).repeat(5))
     with pytest.raises(UserError, match=r"data.train_limit=10: there are 9"):
-        training_split(source, DataConfig(train_limit=10))
+        positions(source, DataConfig(train_limit=10))
+
+
+LABELS = torch.arange(2).repeat(50)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "sizes"),
+    [
+        ((), {"val_fraction": None}, [72, 8, 20]),  # nothing is given: a fifth, and a tenth
+        ((), {"val_fraction": 0.25, "test_fraction": 0.2}, [60, 20, 20]),
+        ((), {"val_fraction": 0.1, "test_fraction": 0.0}, [90, 10, 0]),
+        (("test",), {"val_fraction": None}, [90, 10, 0]),
+        (("val",), {"val_fraction": None}, [100, 0, 0]),
+        (("val",), {"val_fraction": None, "test_fraction": 0.3}, [70, 0, 30]),
+        (("val",), {"val_fraction": 0.0}, [100, 0, 0]),
+        (("val", "test"), {"val_fraction": None}, [100, 0, 0]),
+    ],
+)
+def test_what_is_taken_of_the_training_images(
+    own: tuple[str, ...], given: dict[str, Any], sizes: list[int]
+) -> None:
+    at = positions(_source(LABELS, own), DataConfig(**given))
+    parts = [at.train, at.val, at.test]
+    assert [len(part) for part in parts] == sizes
+    assert sorted(torch.cat(parts).tolist()) == list(range(100))
+    for part in parts:
+        assert part.tolist() == sorted(part.tolist())
+        assert torch.bincount(LABELS[part], minlength=2).diff().item() == 0
+
+
+def test_test_images_have_a_seed_of_their_own() -> None:
+    source = _source(LABELS, ())
+    first = positions(source, DataConfig()).test
+    assert torch.equal(first, positions(source, DataConfig(split_seed=1)).test)
+    assert not torch.equal(first, positions(source, DataConfig(test_seed=1)).test)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "line"),
+    [
+        (("test",), {"test_fraction": 0.2}, "data.test_fraction=0.2: allowed is null with data=d"),
+        (("test",), {"test_fraction": 0.0}, "data.test_fraction=0.0: allowed is null with data=d"),
+        (("test",), {"test_seed": 3}, "data.test_seed=3: allowed is 0 with data=digits"),
+        (("val",), {"val_fraction": 0.2}, "data.val_fraction=0.2: allowed is null with data=dig"),
+        ((), {"test_fraction": 0.001}, "data.test_fraction=0.001: takes 0 of 100 training image"),
+    ],
+)
+def test_what_is_there_is_not_taken_again(
+    own: tuple[str, ...], given: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        positions(_source(LABELS, own), DataConfig(**given))
+    assert str(raised.value).startswith(line)
+
+
+def test_a_class_that_the_split_would_take_whole_is_refused() -> None:
+    labels = torch.tensor([0] * 9 + [1])
+    with pytest.raises(UserError, match=r"^data=digits: class b has 1 images, of which valid"):
+        positions(_source(labels), DataConfig(val_fraction=0.9))
+    positions(_source(labels), DataConfig(val_fraction=0.1))
 
 
 def test_take_copies_a_part_and_shares_the_whole() -> None:

@@ -18,12 +18,12 @@ from kdsweep.data.device import Datasets, DeviceDataset, views_of
 from kdsweep.errors import UserError
 from kdsweep.evaluate.cost import parameter_count
 from kdsweep.hardware.choose import Hardware
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job, Outcome
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.results.record import Record
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job, Outcome
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
-from kdsweep.sweep.plugins import register
+from kdsweep.sweeper.plugins import register
 from tests.test_methods import QUICK, SMALLER
 
 MADE = ("deep_inversion", "data_free", "data_free_adversarial")

@@ -9,7 +9,7 @@ import pytest
 
 from kdsweep.report import charts, costs
 from kdsweep.report.chart import Chart, Series
-from kdsweep.results.data import CellVerdict, Measures, Round, Sweep, summarise
+from kdsweep.results.data import CellVerdict, Look, Measures, Sweep, summarise
 from tests.report.sweeps import curve, judged, temperatures
 
 
@@ -24,12 +24,15 @@ def raced() -> Sweep:
     first, second, *_ = sweep.cells
     assert first.verdict is not None
     assert second.verdict is not None
-    before = CellVerdict(word="open", difference=0.5, low=-0.5, high=1.5)
-    looks = (
-        Round(number=1, verdicts=(first.verdict, before)),
-        Round(number=2, verdicts=(None, second.verdict)),
-    )
-    return replace(sweep, cells=(first, second), rounds=looks)
+    before = Look(word="open", n=2, difference=0.5, low=-0.5, high=1.5)
+    decided = [
+        Look(word=v.word, n=n, difference=v.difference, low=v.low, high=v.high)
+        for v, n in ((first.verdict, 2), (second.verdict, 4))
+    ]
+    one = replace(first.verdict, looks=(decided[0],))
+    other = replace(second.verdict, looks=(before, decided[1]))
+    cells = (replace(first, verdict=one), replace(second, verdict=other))
+    return replace(sweep, cells=cells, rounds=(2, 4))
 
 
 def test_only_what_there_is_data_for() -> None:
@@ -89,8 +92,11 @@ def test_the_race_ends_where_a_cell_leaves() -> None:
 
 def test_cells_of_one_round_do_not_hide_one_another() -> None:
     sweep = raced()
-    both = tuple(cell.verdict for cell in sweep.cells)
-    chart = charts.race(replace(sweep, rounds=(Round(number=1, verdicts=both),)))
+    verdicts = [cell.verdict for cell in sweep.cells]
+    assert verdicts[1] is not None
+    early = replace(verdicts[1], looks=verdicts[1].looks[:1])
+    cells = (sweep.cells[0], replace(sweep.cells[1], verdict=early))
+    chart = charts.race(replace(sweep, cells=cells))
     assert chart is not None
     places = [p.x for series in chart.series for p in series.points]
     assert sorted(places) == [0.7, 1.3]

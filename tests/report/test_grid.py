@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kdsweep.report.grid import grid, shown_average, shown_place
-from kdsweep.results.data import AverageVerdict, CellVerdict, Sweep
+from kdsweep.results.data import CellVerdict, Sweep
 from tests.report.sweeps import grid_sweep
 
 OPEN = CellVerdict(word="open", difference=0.5, low=-0.25, high=1.25)
@@ -21,10 +21,7 @@ def decided() -> Sweep:
             best = cell
     rest = [cell for cell in sweep.cells if cell is not best]
     cells = (replace(best, verdict=BETTER), *(replace(cell, verdict=OPEN) for cell in rest))
-    averages = (
-        AverageVerdict(axis="temperature", value="4", verdict=BETTER),
-        AverageVerdict(axis=None, value="", verdict=OPEN),
-    )
+    averages = {"temperature 4": BETTER, "all 5 cells": OPEN}
     return replace(sweep, cells=cells, averages=averages)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kdsweep.report.headline import CONFIRM, headline
-from kdsweep.results.data import AverageVerdict, CellVerdict, Sweep
+from kdsweep.results.data import CellVerdict, Sweep
 from tests.report.sweeps import judged, temperatures
 
 
@@ -56,8 +56,7 @@ def test_answer_and_advice_follow_the_verdicts(
 
 
 def test_an_average_that_differs_is_told_where_no_cell_does() -> None:
-    whole = AverageVerdict(axis=None, value="", verdict=BETTER)
-    found = headline(of((OPEN, OPEN), averages=(whole,)))
+    found = headline(of((OPEN, OPEN), averages={"all 2 cells": BETTER}))
     assert found.answer == (
         "It helps on average over all cells, by +2.00 points; no single cell shows it."
     )

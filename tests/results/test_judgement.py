@@ -108,6 +108,30 @@ def test_a_studys_own_race_is_judged_as_it_was_planned(tmp_path: Path) -> None:
     assert alone.judge(cells, "val_accuracy").cells[0].low != outcome.cells[0].low
 
 
+def test_the_looks_at_a_cell_are_what_its_rounds_found(tmp_path: Path) -> None:
+    points = [{"distill.temperature": str(t)} for t in (1, 2)]
+    design = RaceDesign.create(cells=2, seeds=2, rounds=3, axes=(2,), baseline=5)
+    race = Race(design=design, points=tuple(points))
+    race.write(tmp_path)
+    base = [*BASE, *BASE][: design.baselines[1]]
+    first = [record(1, (80.0, 80.5), base), record(2, (71.5, 72.0), base)]
+    second = record(3, {2: 71.7, 3: 72.1}, base, point=points[1], round_=2)
+    sweep = judged([*first, second], tmp_path)
+    before = race.judge(cells_of(first), "val_accuracy")
+    after = race.judge(cells_of([*first, second]), "val_accuracy")
+    assert (before.round, after.round) == (1, 2)
+    one, two = (cell.verdict for cell in sweep.cells)
+    assert one is not None
+    assert two is not None
+    assert [(look.word, look.n) for look in one.looks] == [("better", 2)]
+    assert [(look.n, look.low) for look in two.looks] == [
+        (2, before.cells[1].low),
+        (4, after.cells[1].low),
+    ]
+    assert sweep.rounds == (2, 4, 6)
+    assert sweep.averages["all 2 cells"].low == after.averages[0].low
+
+
 def test_verdicts_follow_their_cells_in_whatever_order_those_were_trained(tmp_path: Path) -> None:
     race = Race(
         design=RaceDesign.create(cells=2, seeds=5, axes=(2,), baseline=5),

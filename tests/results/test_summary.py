@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
-from kdsweep.sweep.rebuild import follow_up
-
-from kdsweep.config import Config
+from kdsweep.config import Config, TrackingConfig
 from kdsweep.report.grid import grid as map_of
 from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep
@@ -13,6 +12,7 @@ from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.facts import notes
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
+from kdsweep.sweeper.reporting import follow_up
 from tests.results.made import network, record
 
 BASE = (70.0,)
@@ -87,7 +87,7 @@ def test_a_baseline_of_which_every_seed_failed_is_none() -> None:
 
 def test_every_objective_has_a_unit() -> None:
     from kdsweep.config import OBJECTIVES
-    from kdsweep.run.records import metric_name
+    from kdsweep.jobs.records import metric_name
 
     assert all(unit_of(metric_name(name, "val")) for name in OBJECTIVES)
     assert unit_of("val_nll") == "nats"
@@ -121,10 +121,22 @@ def test_a_network_that_is_swept_has_costs_of_its_own() -> None:
 
 
 def test_commands_name_what_is_not_the_default() -> None:
-    plain = Config()
-    assert follow_up("s", plain.root, plain.storage)["Export the study"] == (
-        "python -m kdsweep.export study=s"
+    plain = Config(tracking=TrackingConfig(backend="none"))
+    assert (
+        follow_up("s", root=plain.root, storage=plain.storage)["Export the study"]
+        == "python -m kdsweep.export study=s"
     )
-    for command in follow_up("s", "my runs", "postgresql+psycopg2://me:secret@host/db").values():
+    config = dataclasses.replace(
+        plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
+    )
+    for command in follow_up("s", root=config.root, storage=config.storage).values():
         assert "study=s 'root=my runs'" in command
         assert "storage=postgresql+psycopg2://me:***@host/db" in command
+    storage = "postgresql+psycopg2://me@host/db?password=secret"
+    uri = "http://me:secret@host"
+    shown = follow_up("s", root="my runs", storage=storage, uri=uri)
+    assert "secret" not in str(shown)
+    confirm, export = shown.items()
+    assert "with the password in the place of ***" in confirm[0]
+    assert "with the password in the place of ***" in export[0]
+    assert "tracking.uri=http://me:***@host" in confirm[1]

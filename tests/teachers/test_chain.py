@@ -18,11 +18,11 @@ from kdsweep.config import (
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
+from kdsweep.jobs.batch import run_plans
+from kdsweep.jobs.job import Job
+from kdsweep.jobs.plan import plan
+from kdsweep.jobs.session import Session
 from kdsweep.results.record import NetworkRecord
-from kdsweep.run.batch import run_plans
-from kdsweep.run.job import Job
-from kdsweep.run.plan import plan
-from kdsweep.run.session import Session
 from kdsweep.teachers import chain, keys
 from kdsweep.teachers import stored as teachers
 

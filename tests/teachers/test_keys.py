@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from kdsweep.config import (
@@ -24,6 +25,7 @@ from kdsweep.config import (
     TeacherConfig,
     TrainConfig,
 )
+from kdsweep.data import register_dataset
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
@@ -35,12 +37,19 @@ from kdsweep.teachers import chain, keys
 EVERYTHING, NETWORKS, TAUGHT, BASELINE, NOTHING = "tabl", "tab", "ta", "b", ""
 ASSISTANT = "a"
 TABLE: dict[str, tuple[object, str]] = {
+    "data.source": ("registered", EVERYTHING),  # with the name of a function
     "data.name": ("imagefolder", EVERYTHING),  # with a root, which it needs
     "data.root": ("somewhere", NOTHING),  # the digits need none
     "data.download": (False, NOTHING),
     "data.mirror": ("https://mirror.example", NOTHING),
+    "data.subset": ("other", NOTHING),  # refused, but with huggingface
+    "data.image_column": ("other", NOTHING),
+    "data.label_column": ("other", NOTHING),
+    "data.options": ({"other": 1}, NOTHING),  # of a function whose images count
     "data.image_size": (10, EVERYTHING),
     "data.val_fraction": (0.2, EVERYTHING),
+    "data.test_fraction": (0.4, EVERYTHING),  # of a folder without test images
+    "data.test_seed": (1, EVERYTHING),
     "data.split_seed": (1, EVERYTHING),
     "data.train_limit": (60, EVERYTHING),
     "data.mean": ([0.5, 0.5, 0.5], EVERYTHING),
@@ -52,9 +61,11 @@ TABLE: dict[str, tuple[object, str]] = {
     "pair.teacher.name": ("resnet32", TAUGHT),
     "pair.teacher.width": (0.5, TAUGHT),
     "pair.teacher.weights": ("DEFAULT", TAUGHT),
+    "pair.teacher.kwargs": ({"depth": 3}, TAUGHT),
     "pair.student.name": ("resnet8x4", BASELINE),
     "pair.student.width": (0.5, BASELINE),
     "pair.student.weights": ("DEFAULT", BASELINE),
+    "pair.student.kwargs": ({"depth": 3}, BASELINE),
     "distill.temperature": (2.0, NOTHING),
     "distill.alpha": (0.5, NOTHING),
     "distill.losses": ({"dkd": {"weight": 1.0}}, NOTHING),
@@ -103,6 +114,7 @@ TABLE: dict[str, tuple[object, str]] = {
     "evaluate.test": (True, NOTHING),
     "evaluate.latency": (True, NOTHING),
     "evaluate.last_epochs": (2, NOTHING),  # of a curve that is stored whole
+    "evaluate.ema": (0.98, BASELINE),  # a teacher's weights are not averaged
     "evaluate.batch_size": (10, NOTHING),
     "tracking.backend": ("none", NOTHING),
     "tracking.uri": ("http://127.0.0.1:5000", NOTHING),
@@ -119,6 +131,7 @@ TABLE: dict[str, tuple[object, str]] = {
     "verdict.margin": (1.0, NOTHING),
     "verdict.futility": (2.0, NOTHING),
     "verdict.top": (2, NOTHING),
+    "plugins": ({"mine.py": "12ab"}, NOTHING),  # what they add is known by their source: see below
     "objective": ("nll", NOTHING),
     "storage": ("sqlite:///other.db", NOTHING),
     "seed": (1, NOTHING),  # a baseline's own is given beside the configuration
@@ -132,11 +145,28 @@ TABLE: dict[str, tuple[object, str]] = {
 # What some values can't do without.
 ALSO: dict[str, dict[str, object]] = {
     "data.name": {"data.root": "images"},
+    "data.source": {"data.name": "of these tests"},
     "evaluate.protocol": {"data.val_fraction": 0.0},
     "teacher.ensemble": {"teacher.assistants": []},
     "teacher.generations": {"teacher.assistants": []},
 }
-_ALONE = ("teacher.ensemble",)  # a chain of one network: its assistant is the teacher itself
+# What is there before, where it is not the base: one part that is split; a chain of one network,
+# whose assistant is the teacher itself.
+_SPLIT = {"data.name": "imagefolder", "data.root": "images/train", "data.train_limit": 40}
+BEFORE: dict[str, dict[str, object]] = {
+    "data.test_fraction": _SPLIT,
+    "data.test_seed": _SPLIT,
+    "teacher.ensemble": {"teacher.assistants": []},
+}
+
+
+@register_dataset("of these tests")
+def _registered(
+    root: Path | None, split: str, **options: object
+) -> list[tuple[NDArray[np.uint8], int]] | None:
+    if split != "train":
+        return None
+    return [(np.full((8, 8), 20 * (i % 10), dtype=np.uint8), i % 10) for i in range(100)]
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +258,7 @@ def test_the_table_lists_every_field() -> None:
 def test_what_a_field_changes(root: Path, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
     monkeypatch.chdir(root)
     value, expected = TABLE[field]
-    before = changed(base(root), {"teacher.assistants": []}) if field in _ALONE else base(root)
+    before = changed(base(root), BEFORE.get(field, {}))
     after = changed(before, {field: value, **ALSO.get(field, {})})
     assert after != before, "the value in the table is the default"
     assert differing(names(before, root), names(after, root)) == expected
@@ -308,6 +338,18 @@ def test_weights_are_known_by_their_content(root: Path, tmp_path: Path, model: s
     assert names(with_weights(root, model, moved), root) == first
     file.write_bytes(b"two")
     assert differing(first, names(with_weights(root, model, file), root)) == MODELS[model]
+
+
+@pytest.mark.parametrize("model", ["pair.teacher", "pair.student"])
+def test_a_plugins_model_is_known_by_its_source(
+    root: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    sources = {("model", "mine"): "12ab"}
+    monkeypatch.setattr(keys, "source_of", lambda *entry: sources.get(entry))
+    mine = changed(base(root), {f"{model}.name": "mine"})
+    first = names(mine, root)
+    sources["model", "mine"] = "34cd"
+    assert differing(first, names(mine, root)) == MODELS[model]
 
 
 def test_a_checkpoint_is_known_by_its_content(

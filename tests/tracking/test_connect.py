@@ -178,6 +178,12 @@ def test_a_missing_database_driver(tmp_path: Path) -> None:
     assert line.startswith("tracking.uri=postgresql+nodriver://u:***@h/d: ")
 
 
+def test_what_a_driver_takes_for_a_port_may_be_of_the_password(tmp_path: Path) -> None:
+    line = refusal(TrackingConfig(uri="postgresql+psycopg2://u:top@x:1secret@h/d"), tmp_path)
+    assert line.startswith("tracking.uri=postgresql+psycopg2://u:***@h/d: ")
+    assert "secret" not in line
+
+
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

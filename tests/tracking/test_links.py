@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from kdsweep.config.secrets import hide_passwords
-from kdsweep.tracking.links import compare_url, ui_command
+from kdsweep.tracking.links import compare_url, page, ui_command
 
 
 def test_the_comparison_is_two_json_lists_in_the_fragment() -> None:
@@ -66,3 +66,8 @@ def test_passwords_are_not_shown() -> None:
     hidden = hide_passwords("postgresql+psycopg2://me:se@cret@db:5432/runs?x=1")
     assert hidden == "postgresql+psycopg2://me:***@db:5432/runs?x=1"
     assert "secret" not in ui_command("postgresql://me:secret@db/runs", None)
+
+
+def test_a_browser_gets_an_address_without_user_and_password() -> None:
+    assert page("https://me:secret@host:5000/a?token=secret") == "https://host:5000/a?token=***"
+    assert ui_command("http://me:sec@ret@host:5000", None).endswith(" http://host:5000")

@@ -44,6 +44,14 @@ def test_the_environment_names_the_experiment_unless_the_setting_does(
     assert resolve(chosen, root=tmp_path).experiment == "setting"
 
 
+def test_a_password_that_is_hidden_is_asked_for(tmp_path: Path) -> None:
+    config = TrackingConfig(backend="server", uri="http://u:***@h:1")
+    with pytest.raises(
+        UserError, match=r"^tracking.uri=http://u:\*\*\*@h:1: .* give that as well"
+    ):
+        resolve(config, root=tmp_path)
+
+
 def test_another_sqlite_file_keeps_its_artefacts_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

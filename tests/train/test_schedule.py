@@ -8,7 +8,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from kdsweep.config import ScheduleConfig
-from kdsweep.train.schedule import learning_rate_factor
+from kdsweep.train.schedule import anneals, learning_rate_factor
 
 EPOCHS, STEPS = 20, 50  # steps in an epoch
 
@@ -115,3 +115,25 @@ def test_a_warm_up_before_steps_multiplies_them() -> None:
     ramp = [min(1.0, epoch / 4) for epoch in whole()]
     expected = [r * f for r, f in zip(ramp, ours(plain, whole()), strict=True)]
     assert ours(warm, whole()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (ScheduleConfig(name="constant"), False),
+        (ScheduleConfig(name="constant", warmup_epochs=5.0), False),
+        (ScheduleConfig(name="step", step_size=5, gamma=0.5), False),  # 1/8 of the highest
+        (ScheduleConfig(name="step", step_size=5, gamma=0.1), True),  # 1/1000
+        (ScheduleConfig(name="step", step_size=20, gamma=0.01), False),  # falls when all is over
+        (ScheduleConfig(name="multistep", milestones=[10.0, 15.0], gamma=0.1), True),
+        (ScheduleConfig(name="multistep", milestones=[10.0], gamma=0.1), False),
+        (ScheduleConfig(name="cosine"), True),
+        (ScheduleConfig(name="cosine", final_factor=0.2), False),
+        (ScheduleConfig(name="onecycle"), True),
+        (ScheduleConfig(name="onecycle", final_factor=0.2), False),
+    ],
+)
+def test_a_schedule_anneals_where_its_last_rate_is_small(
+    config: ScheduleConfig, expected: bool
+) -> None:
+    assert anneals(config, EPOCHS) is expected

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdsweep.verdict import RaceDesign, Verdict, judge
+from kdsweep.verdict import RaceDesign, Verdict, judge, judge_rounds
 from kdsweep.verdict.race import race
 
 DESIGN = RaceDesign.create(cells=6, seeds=3, rounds=4, axes=(2, 3))
@@ -37,6 +37,7 @@ def test_a_replay_of_everything_is_the_race_as_it_was_played():
     assert [outcome.round for outcome in outcomes] == list(range(1, len(outcomes) + 1))
     assert len(outcomes) > 2
     assert judge(DESIGN, list(SCORES), [BASELINE]) == outcomes[-1]
+    assert judge_rounds(DESIGN, list(SCORES), [BASELINE]) == outcomes
     assert outcomes[-1].trainings == trainings
     assert outcomes[-1].finished
 

@@ -1,0 +1,58 @@
+"""What one command works with, from its first job to its last: opened once, closed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kdsweep.config import Config
+from kdsweep.data.device import Datasets
+from kdsweep.jobs.logger import RunLogger
+from kdsweep.jobs.workers import Workers
+from kdsweep.store import Store
+from kdsweep.teachers.bank import Banks
+from kdsweep.tracking import Tracker
+from kdsweep.tracking.session import TrackingSession
+
+
+class Session:
+    """The store, the tracker, the loaded data and the worker processes of one command.
+
+    Args:
+        config: of any job: all of a session's have one root and one tracking.
+        datasets: those that are loaded.
+    """
+
+    def __init__(self, config: Config, datasets: Datasets | None = None) -> None:
+        root = Path(config.root)
+        self.store = Store(root)
+        self.datasets = datasets or Datasets()
+        self.banks = Banks()
+        self.workers = Workers()
+        self.tracking = TrackingSession(root, config.tracking)
+
+    @property
+    def tracker(self) -> Tracker:
+        """Where runs are logged."""
+        return self.tracking.tracker
+
+    def logger(self, config: Config, device: str) -> RunLogger:
+        """Opens and closes the runs of a batch."""
+        return RunLogger(self.tracking, config, device)
+
+    def close(self) -> None:
+        """End what would outlive the command."""
+        self.workers.stop()
+        self.tracking.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,56 @@
+"""The members of a population trained for one plan, logged and with a bar of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdsweep.jobs.logger import Pruning, RunObserver
+from kdsweep.jobs.networks import PopulationSpec
+from kdsweep.jobs.plan import Plan
+from kdsweep.jobs.population import train_population
+from kdsweep.jobs.session import Session
+from kdsweep.terminal.progress import Progress
+from kdsweep.train.interfaces import Trained
+from kdsweep.train.population import Member
+
+
+def train_members(
+    session: Session,
+    plan: Plan,
+    spec: PopulationSpec,
+    members: list[Member],
+    *,
+    title: str,
+    runs: Mapping[str, str],
+    pruning: Pruning | None = None,
+) -> dict[str, Trained]:
+    """Train the members as one population, in processes where the hardware wants them.
+
+    Args:
+        session: with its processes, and where metrics go.
+        plan: whose hardware they are trained on.
+        spec: what they have in common.
+        members: different ones, by name.
+        title: what the progress calls them.
+        runs: the run of each, by name.
+        pruning: may send members home.
+    """
+    many = f" x {len(members)}" if len(members) > 1 else ""
+    with Progress(
+        title + many,
+        epochs=spec.config.train.epochs,
+        metric=f"{plan.dataset.evaluation.prefix}_accuracy",
+        members=len(members),
+    ) as progress:
+        observer = RunObserver(session.tracker, runs, progress, pruning)
+        processes = plan.hardware.workers
+        if min(processes, len(members)) > 1:
+            return session.workers.train(spec, members, observer, processes=processes)
+        return train_population(
+            spec,
+            members,
+            observer,
+            datasets=session.datasets,
+            banks=session.banks,
+            on_fill=lambda n: progress.note(f"teacher reads {n} views"),
+        )

@@ -1,0 +1,1 @@
+"""A trained student to hand over: ``python -m kdsweep.package study=NAME``."""

@@ -1,0 +1,17 @@
+"""Where a study is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAddress:
+    """A study's name, its database, and the folders of its output."""
+
+    name: str
+    storage: str  # its database's address
+    root: Path  # of all output
+    folder: Path  # of its records
+    adaptive: bool  # whether its cells were chosen by what earlier ones scored

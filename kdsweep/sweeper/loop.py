@@ -1,0 +1,352 @@
+"""The sweep: which trials are missing, in which batches they are trained, when it ends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.trial import TrialState
+
+from kdsweep.data.device import Datasets
+from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.hardware.choose import batch_of_cells, usable_cores
+from kdsweep.jobs.plan import select
+from kdsweep.jobs.records import failed_record
+from kdsweep.jobs.session import Session
+from kdsweep.results.cells import DRAWN
+from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
+from kdsweep.sweeper.address import StudyAddress
+from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
+from kdsweep.sweeper.batch import launch
+from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
+from kdsweep.sweeper.cells import Cells
+from kdsweep.sweeper.concluding import conclude
+from kdsweep.sweeper.folder import folder_of_study
+from kdsweep.sweeper.launcher import refuse_chdir, refuse_handlers
+from kdsweep.sweeper.lease import Lease
+from kdsweep.sweeper.opening import exclusive, open_storage, open_study, study_name
+from kdsweep.sweeper.options import SweeperOptions
+from kdsweep.sweeper.pruning import create_pruner, create_pruning
+from kdsweep.sweeper.reporting import give_up, report_study
+from kdsweep.sweeper.rounds import Rounds
+from kdsweep.sweeper.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
+from kdsweep.sweeper.space import Space
+from kdsweep.sweeper.study import OWNER, Claim, SweepStudy, Unit
+
+if TYPE_CHECKING:
+    from kdsweep.jobs.job import Job
+    from kdsweep.sweeper.sweeper import KdsweepSweeper
+
+SUBDIR = "${kdsweep.first:${trial},${hydra:job.num}}"  # as conf/config.yaml has it
+
+log = logging.getLogger(__name__)
+
+
+class SweepLoop:
+    """One session of a study: it ends when the study has all its trials.
+
+    Args:
+        sweeper: Hydra's object, with launcher and configuration.
+        arguments: the task overrides of the command line.
+    """
+
+    def __init__(self, sweeper: KdsweepSweeper, arguments: list[str]) -> None:
+        assert sweeper.launcher is not None
+        assert sweeper.hydra_context is not None
+        assert sweeper.config is not None
+        self.launcher = sweeper.launcher
+        self.config = sweeper.config
+        self.options = SweeperOptions.from_given(sweeper.options)
+        params, sampler = dict(self.options.params or {}), self.options.sampler
+        check_axes(params, arguments, grid=sampler["_target_"].endswith("GridSampler"))
+        self.space = Space(params, arguments)
+        self.space.distributions = distinct(self.space.distributions)
+        refuse_categories(sampler["_target_"], self.space.distributions)
+        self.sampler = create_sampler(self.config.hydra.sweeper.sampler)
+        self.grid = is_grid(self.sampler)
+        _refuse_subdir(self.config)
+        refuse_chdir(self.config.hydra)
+        refuse_handlers(self.config)
+        self.datasets = Datasets()
+        self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
+        self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.given_back = 0  # of these, those that may yet succeed
+        self.waited = False
+
+    def run(self) -> StudyAddress:
+        """Train what the study still lacks, and report; where the study is.
+
+        Raises:
+            UserError: before any training, for a request that can't be met.
+            TrainingError: some trials failed.
+        """
+        points = self.space.cells(enqueued=self.options.enqueue) if self.grid else []
+        self.cells.check(points or self.space.corners())
+        self.typed = self.cells.config
+        content = self.space.content(
+            self.cells.first, self.config.hydra.sweeper.sampler, self.cells.plugins
+        )
+        name = study_name(
+            self.config.study or self.options.study_name, list(self.space.distributions), content
+        )
+        with read_write(self.config), open_dict(self.config):
+            self.config.study = name
+        self.folder = Path(self.config.hydra.sweep.dir)
+        directions = self._directions()
+        pruner = create_pruner(self.typed.pruner, self.typed.train.epochs)
+        if not self.grid:
+            self.space.checked(self.options.enqueue)
+        with (
+            folder_of_study(self.folder, name) as keep,
+            Session(self.typed, self.datasets) as session,
+        ):
+            self.session = session
+            storage = self._open_storage()
+            opened = open_study(
+                name=name,
+                storage=storage,
+                directions=directions,
+                sampler=optuna.samplers.RandomSampler(),  # never draws: see SweepStudy.ask
+                pruner=pruner,
+            )
+            lease = Lease(storage, storage.get_study_id_from_name(name))
+            self.study = SweepStudy(opened, storage, self.space.distributions, lease)
+            with exclusive(storage, name):
+                adopt(opened, content)
+                adopt_axes(opened, self.space.distributions)
+                adopt_sampler(opened, adaptive=self.adaptive)
+                keep()
+                self.rounds = Rounds(
+                    self.study, self.cells, points, self.folder, self.options.n_trials
+                )
+            with lease:
+                try:
+                    self._train_all(content)
+                    conclude(self.study, self.folder)
+                except BaseException as error:
+                    give_up(session, name, error)
+                    raise
+                report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
+        self._refuse_failures()
+        return StudyAddress(
+            name=name,
+            storage=self.typed.storage,
+            root=Path(self.typed.root),
+            folder=self.folder,
+            adaptive=self.adaptive,
+        )
+
+    def _open_storage(self) -> optuna.storages.RDBStorage:
+        """The study's database, after whatever may be refused without making one."""
+        url = self.typed.storage
+        there = not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+        storage = open_storage(url) if there else None
+        self.session.tracker.prepare()
+        return storage or open_storage(url)
+
+    def _directions(self) -> Sequence[str]:
+        """One for each objective: what it asks for, or what the user set."""
+        given = self.options.direction
+        if given is not None and len(given) != len(self.typed.objectives):
+            raise UserError(
+                f"hydra.sweeper.direction={','.join(given)}: allowed is minimize or maximize, one "
+                f"for each objective ({', '.join(self.typed.objectives)})"
+            )
+        return given or self.typed.directions
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether cells were chosen by what earlier ones scored."""
+        return not self.grid and not isinstance(self.sampler, NOT_ADAPTIVE)
+
+    def _train_all(self, content: dict[str, object]) -> None:
+        with exclusive(self.study.storage, self.study.name):
+            self._recover()
+            if not self.grid:
+                self.study.enqueue(self.space.checked(self.options.enqueue), DRAWN)
+        if self.study.trials():
+            lease = self.study.lease
+            self.session.tracker.close_dangling(
+                self.study.name, lambda owner: lease.is_lost(str(owner))
+            )
+        self.rounds.announce()
+        fixed = content["fixed"]
+        assert isinstance(fixed, dict)
+        params = {**fixed, "search": self.space.describe()}
+        self.session.tracking.open_parent(self.study.name, params=params)
+        started = time.monotonic()
+        while batch := self._next_batch():
+            before = len(self.failed)
+            self._train(batch)
+            self._refuse_too_many(len(self.failed) - before, len(batch))
+            timeout = self.options.timeout
+            if timeout is not None and time.monotonic() - started > timeout:
+                log.info("timeout: %g s are over; the same command continues the study", timeout)
+                break
+
+    def _next_batch(self) -> list[Claim]:
+        """Trials to train now; none where nothing is left, or living processes train the rest."""
+        while True:
+            with exclusive(self.study.storage, self.study.name):
+                self._recover()
+                if batch := self._claim():
+                    return batch
+                if self.rounds.advance():
+                    continue
+                running = self.study.trials(TrialState.RUNNING)
+            if not running or not self._wait_for(running):
+                return []
+
+    def _claim(self) -> list[Claim]:
+        """Start trials, while this process holds the study."""
+        size = self.options.n_jobs or self._batch_size()
+        missing = [u for u in self.study.missing(self.rounds.units) if u not in self.failed]
+        claims = [self.study.start(unit) for unit in missing[:size]]
+        while len(claims) < size and self.rounds.wants_draws(len(self.failed)):
+            config = self.config.hydra.sweeper.sampler
+            claims.append(
+                self.study.ask(functools.partial(sampler_of, config, self.sampler), DRAWN)
+            )
+        for claim in claims:  # what a folder of this number holds is of a study that is no more
+            (self.folder / str(claim.number) / RECORD).unlink(missing_ok=True)
+        return claims
+
+    def _batch_size(self) -> int:
+        """Cells that are trained together: a kill loses no more of them."""
+        on_gpu = self.cells.plans[0].hardware.device.type == "cuda"
+        return batch_of_cells(usable_cores(), self.typed.seeds, on_gpu=on_gpu)
+
+    def _recover(self) -> None:
+        """End what other processes left running: by its record, or for another try."""
+        for trial in self.study.lost():
+            claim = self.study.claim_of(trial)
+            record = find_record(self.folder / str(claim.number))
+            if record is not None and record.settled:
+                self.study.finish(claim, record)
+            elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
+                log.info("trial %d: its process has ended; trained again", trial.number)
+            else:
+                self._write_failed(self._job(claim), "its process died again and again")
+
+    def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
+        """Wait for trials of other processes; whether to look again.
+
+        A process that lives reports what it trains; but the next round of a race can't begin
+        without it.
+        """
+        lease = self.study.lease
+        owners = {str(trial.user_attrs.get(OWNER)) for trial in running}
+        living = {owner for owner in owners if lease.lives(owner)}
+        if living == owners and not self.rounds.has_more:
+            return False
+        if not self.waited:
+            log.info(
+                "%d trials run in other processes, silent for %.0f s; waiting for them, or until "
+                "they have been silent for %.0f s",
+                len(running),
+                max(lease.silent_for(owner) for owner in owners),
+                lease.expired,
+            )
+            self.waited = True
+        time.sleep(lease.renewed / 5)
+        return True
+
+    def _job(self, claim: Claim) -> Job:
+        return self.rounds.job(claim, self.folder / str(claim.number))
+
+    def _train(self, batch: Sequence[Claim]) -> None:
+        jobs = [self._job(claim) for claim in batch]
+        plans = select(self.cells.plans, jobs)
+        try:
+            errors = launch(
+                self.launcher,
+                self.session,
+                self.cells.composer,
+                jobs,
+                plans,
+                create_pruning(self.study.storage),
+            )
+        except (KeyboardInterrupt, KdsweepError) as error:
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            for claim, job in zip(batch, jobs, strict=True):
+                if not self._finish(claim, job):
+                    self.study.fail(claim, reason, final=False, record=None)
+            raise
+        for claim, job, failure in zip(batch, jobs, errors, strict=True):
+            if not self._finish(claim, job):
+                self._fail(claim, job, failure)
+
+    def _finish(self, claim: Claim, job: Job) -> bool:
+        """End a trial by its record, where that says all; whether it does."""
+        record = find_record(job.folder)
+        if record is None or not record.settled:
+            return False
+        self.study.finish(claim, record)
+        return True
+
+    def _fail(self, claim: Claim, job: Job, error: BaseException | None) -> None:
+        """End a trial that gave no value; one that would only fail again has a record of it."""
+        record = find_record(job.folder)
+        final = isinstance(error, TrainingError) or (record is not None and record.state == FAILED)
+        reason = (record.reason if record is not None else None) or _reason(error)
+        if final and record is None:
+            record = self._write_failed(job, reason)
+        self.study.fail(claim, reason, final=final, record=record)
+        self.failed[Unit.of(claim.point, claim.round)] = reason
+        self.given_back += not final
+        again = "" if final else "; the same command trains its cell again"
+        log.error("trial %d failed: %s%s", claim.number, reason, again)
+
+    def _write_failed(self, job: Job, reason: str) -> Record:
+        images = self.cells.plans[0].dataset.evaluation
+        record = failed_record(
+            job, TrainingError(reason), split=images.name, images=len(images.labels)
+        )
+        write_record(job.folder, record)
+        return record
+
+    def _refuse_too_many(self, failed: int, batch: int) -> None:
+        """Stop where more trials have failed than the user puts up with."""
+        limit, rate = self.options.max_failures, self.options.max_failure_rate
+        if limit is not None and len(self.failed) > limit:
+            raise TrainingError(
+                f"{len(self.failed)} trials failed, more than hydra.sweeper.max_failures={limit}"
+            )
+        if failed / batch > rate:
+            raise TrainingError(
+                f"{failed} of {batch} trials of a batch failed, more than "
+                f"hydra.sweeper.max_failure_rate={rate:g}"
+            )
+
+    def _refuse_failures(self) -> None:
+        """A sweep with cells that failed has not done what it was asked for."""
+        if self.failed:
+            first = next(iter(self.failed.values()))
+            again = f"; the same command tries {self.given_back} again" if self.given_back else ""
+            raise TrainingError(
+                f"{len(self.failed)} trials of study {self.study.name} failed; the first: "
+                f"{first}{again}"
+            )
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "it ended without a record"
+    return str(error) if isinstance(error, KdsweepError) else f"{type(error).__name__}: {error}"
+
+
+def _refuse_subdir(config: DictConfig) -> None:
+    """A trial's folder is named by its number: that is where its record is looked for."""
+    plain: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    given = plain["subdir"]
+    if given not in (SUBDIR, "${trial}"):
+        raise UserError(
+            f"hydra.sweep.subdir={given}: allowed is to leave it out, since every trial's folder "
+            "is named by its number; hydra.sweep.dir=FOLDER moves them all"
+        )
