@@ -23,7 +23,7 @@ from kdsweep.jobs.batch import run_plans
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import plan
 from kdsweep.jobs.session import Session
-from kdsweep.report.html import save_report
+from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import CellRecords, cells_of
 from kdsweep.results.data import Sweep

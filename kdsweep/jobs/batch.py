@@ -253,6 +253,7 @@ class _Batch:
             baselines=baselines,
             costs=costs,
             run_id=runs[None],
+            environment=self.logger.environment,
         )
         write_record(job.folder, record)
         self.logger.finish_job(job, record, runs)

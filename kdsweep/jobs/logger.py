@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol, TypedDict
 
 from kdsweep.config import Config
 from kdsweep.data.device import DeviceDataset
+from kdsweep.jobs.environment import environment
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.logged import (
     as_delta,
@@ -55,7 +55,9 @@ class RunLogger:
         self.tracking = tracking
         self.tracker = tracking.tracker
         self.study = config.study
-        self.tags = {"kdsweep.device": device, "kdsweep.git_revision": git_revision()}
+        self.environment = environment(device)
+        revision = self.environment.git_revision
+        self.tags = {"kdsweep.device": device, "kdsweep.git_revision": revision}
         self.parent: str | None = None
         self.open: list[str] = []
         self.logged: set[str] = set()  # keys of networks that are known to have a run
@@ -271,19 +273,3 @@ _STATES: dict[str, Status] = {
     "dropped": "pruned",
     "pruned": "pruned",
 }
-
-
-def git_revision() -> str:
-    """The commit of the folder that the user works in, or "none"."""
-    head = Path(".git")
-    if not any((parent / head).exists() for parent in (Path.cwd(), *Path.cwd().parents)):
-        return "none"
-    import subprocess
-
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return "none"
-    return asked.stdout.strip() or "none"

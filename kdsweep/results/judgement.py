@@ -129,4 +129,5 @@ def cell_verdict(cell: Comparison) -> CellVerdict | None:
         high=cell.high,
         p_better=cell.p_better,
         racing=isinstance(cell, Cell) and cell.racing,
+        more_seeds=cell.more_seeds if isinstance(cell, Cell) else None,
     )

@@ -11,7 +11,7 @@ from kdsweep.config import Config
 from kdsweep.config.secrets import HIDDEN, hide_passwords
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
-from kdsweep.report.html import save_report
+from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import cells_of, read_records
 from kdsweep.results.judgement import judge_sweep
@@ -20,6 +20,7 @@ from kdsweep.results.summary import summarise
 from kdsweep.store import writable
 from kdsweep.sweeper.dashboard import annotate
 from kdsweep.sweeper.glance import log_study
+from kdsweep.sweeper.search import search_figures
 from kdsweep.tracking import Status
 
 if TYPE_CHECKING:
@@ -56,16 +57,19 @@ def report_study(
     compared = log_study(tracker, parent, sweep, cells)
     if optuna_study is not None:
         annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
-    commands = next_commands(session, study, config, compared)
+    commands = follow_up(
+        study, root=config.root, storage=config.storage, uri=config.tracking.uri or ""
+    )
+    extras = search_figures(study, config.storage)
     with writable(folder):
-        files = save_report(sweep, folder, commands=commands)
+        files = save_report(sweep, folder, extras=extras, commands=commands)
     for path in files:
-        tracker.log_file(parent, path, "report")
+        tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
     tracker.close(parent, "finished")
     print()
     print_sweep(sweep)
     print(f"\nReport: {files[0]}")
-    for purpose, command in commands.items():
+    for purpose, command in (comparison(session, config, study, compared) | commands).items():
         print(f"{purpose}:\n  {command}")
 
 
@@ -81,30 +85,43 @@ def give_up(session: Session, study: str, error: BaseException) -> None:
         print(f"\nInterrupted; the same command continues study {study}.")
 
 
-def next_commands(
-    session: Session, study: str, config: Config, runs: Sequence[str]
+def comparison(
+    session: Session, config: Config, study: str, runs: Sequence[str]
 ) -> dict[str, str]:
-    """The exact commands to compare the runs in MLflow, to confirm and to export the study."""
-    commands = {}
-    if config.tracking.backend != "none":
-        commands["Compare the runs in MLflow"] = session.tracker.ui_command()
-        commands["then open, for all cells by their difference"] = session.tracker.table_url(study)
-        commands["or, for the clearest of them beside the baseline"] = session.tracker.compare_url(
-            list(runs)
-        )
-    where = "" if config.root == "mlruns" else " " + shlex.quote(f"root={config.root}")
-    if config.storage != f"sqlite:///{config.root}/optuna.db":
-        where += " " + shlex.quote(f"storage={hide_passwords(config.storage)}")
-    uri = hide_passwords(config.tracking.uri or "")
+    """How to compare the runs in MLflow, on this machine."""
+    if config.tracking.backend == "none":
+        return {}
+    return {
+        "Compare the runs in MLflow": session.tracker.ui_command(),
+        "then open, for all cells by their difference": session.tracker.table_url(study),
+        "or, for the clearest of them beside the baseline": session.tracker.compare_url(runs),
+    }
+
+
+def follow_up(study: str, *, root: str, storage: str, uri: str = "") -> dict[str, str]:
+    """The commands to confirm and to export the study, on any machine that has it.
+
+    Args:
+        study: its name.
+        root: of all output.
+        storage: the address of its database.
+        uri: MLflow's, where it was given.
+    """
+    where = "" if root == "mlruns" else " " + shlex.quote(f"root={root}")
+    if storage != f"sqlite:///{root}/optuna.db":
+        where += " " + shlex.quote(f"storage={hide_passwords(storage)}")
+    uri = hide_passwords(uri)
     own = " " + shlex.quote(f"tracking.uri={uri}") if HIDDEN in uri else ""
     given = f", with the password in the place of {HIDDEN}"
-    commands[
+    confirm = (
         f"Confirm its best cells, on fresh seeds and on test{given * (HIDDEN in where + own)}"
-    ] = f"python -m kdsweep.confirm study={study}{where}{own} top=3 seeds=20"
-    commands[f"Export the study{given * (HIDDEN in where)}"] = (
-        f"python -m kdsweep.export study={study}{where}"
     )
-    return commands
+    return {
+        confirm: f"python -m kdsweep.confirm study={study}{where}{own} top=3 seeds=20",
+        f"Export the study{given * (HIDDEN in where)}": (
+            f"python -m kdsweep.export study={study}{where}"
+        ),
+    }
 
 
 def report_single(session: Session, job: Job, outcome: Outcome) -> None:
