@@ -19,8 +19,8 @@ python -m kdsweep.export study=NAME [out=DIR] export one of them
 
 It writes:
   trials.csv, trials.parquet, trials.json
-                 every trial: number, state, parameters, values, start, end, seconds, the values
-                 of each seed, and MLflow's run ids
+                 every trial: number, state, parameters, values, its cell's verdict, interval and
+                 number of seeds, start, end, seconds, the values of each seed, MLflow's run ids
   study.db       the study alone, in SQLite: optuna.load_study(study_name=NAME,
                  storage="sqlite:///DIR/study.db"), optuna-dashboard sqlite:///DIR/study.db
   best.yaml      the best cell as a configuration:

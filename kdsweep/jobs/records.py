@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from kdsweep.config.secrets import hide_passwords, without_passwords
 from kdsweep.errors import UserError
 from kdsweep.jobs.job import Job
-from kdsweep.results.record import COMPLETE, FAILED, PRUNED, NetworkRecord, Record, SeedRecord
+from kdsweep.results.record import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    Environment,
+    NetworkRecord,
+    Record,
+    SeedRecord,
+)
 from kdsweep.teachers.stored import Found, averaged
 from kdsweep.train.interfaces import Trained
 
@@ -36,6 +44,7 @@ def make_record(
     baselines: Sequence[NetworkRecord],
     costs: Mapping[str, float],
     run_id: str | None,
+    environment: Environment,
 ) -> Record:
     """The record of a job whose seeds have all been trained, or have failed.
 
@@ -68,6 +77,7 @@ def make_record(
         seeds={s.trained.seed: _seed(s) for s in students},
         baselines=tuple(baselines),
         teacher=teacher,
+        environment=environment,
     )
 
 

@@ -177,11 +177,26 @@ class Study:
 
     def save_report(self, folder: str | Path) -> Path:
         """Write the report as one page with its pictures into a folder; the page's path."""
-        from kdsweep.report.html import save_report
+        from kdsweep.report.files import save_report
         from kdsweep.store import writable
+        from kdsweep.sweeper.explain import naming
+        from kdsweep.sweeper.reporting import follow_up
+        from kdsweep.sweeper.search import search_figures
 
-        with known_errors(), writable(Path(folder)):
-            return save_report(self.report, Path(folder))[0]
+        at = self.address
+        with known_errors(), naming(at.storage), writable(Path(folder)):
+            return save_report(
+                self.report,
+                Path(folder),
+                extras=search_figures(at.name, at.storage),
+                commands=follow_up(at.name, root=str(at.root), storage=at.storage),
+            )[0]
+
+    def print(self) -> None:
+        """Print the table and the verdict: styled on a terminal, as plain text elsewhere."""
+        from kdsweep.report.table import print_sweep
+
+        print_sweep(self.report)
 
     def __repr__(self) -> str:
         from rich.console import Console

@@ -1,125 +1,204 @@
-"""The whole report in one file that can be mailed: no script, no link, nothing loaded."""
+"""The whole report in one file that works offline and can be passed on: nothing is loaded."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
-from kdsweep.report.pictures import figures as make_figures
-from kdsweep.report.pictures import png, write_atomically
-from kdsweep.report.style import DPI
-from kdsweep.report.table import duration, interval, label, mean_and_sd, number, outcome
-from kdsweep.results.data import COMPLETE, Row, Sweep, costs, notes, protocol, rows
+from kdsweep.report.cells import Column, columns
+from kdsweep.report.chart import Chart
+from kdsweep.report.charts import charts
+from kdsweep.report.grid import Grid, Shown, grid, shown_average, shown_place
+from kdsweep.report.headline import Headline, headline
+from kdsweep.report.interactive import figure
+from kdsweep.report.svg import svg
+from kdsweep.results.data import Sweep
+from kdsweep.results.facts import costs, notes, protocol
+from kdsweep.results.provenance import portable
 
-_TITLES = {
-    "accuracy": "Every cell",
-    "difference_map": "Where distillation helps",
-    "forest": "Difference from the baseline with its interval",
-    "race": "How the cells were decided, round by round",
-    "learning_curves": "Learning curves",
-    "parameters": "Parameters",
-    "size": "Size",
-    "latency": "Inference time",
-    "accuracy_against_size": "Accuracy against size",
-}
+_SECTIONS = (
+    ("Is it more than luck?", ("race", "forest")),
+    ("How they learned", ("learning_curves", "accuracy")),
+    ("What it costs", ("parameters", "size", "latency", "accuracy_against_size")),
+    ("What was learned", ("fidelity", "calibration")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Line:
-    """A row of the table in words."""
+class Extra:
+    """A plotly figure that somebody else has made, such as one of Optuna's."""
 
-    kind: str
-    numbers: list[str]
-    verdict_class: str
-    outcome: str
-    time: str
+    key: str
+    title: str
+    caption: str
+    json: str
+    csv: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Picture:
+    key: str
     title: str
-    width: int  # CSS pixels
-    data: str  # base64
+    caption: str
+    svg: Markup  # empty where there is none
+    json: Markup  # empty in the light report
+    csv: str  # base64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MapRow:
+    name: str
+    places: tuple[Shown, ...]
+    average: Shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Map:
+    x_name: str
+    y_name: str
+    x: tuple[str, ...]
+    rows: tuple[_MapRow, ...]
+    averages: tuple[Shown, ...]
+    whole: Shown
+    averaged: bool
+    csv: str  # base64
 
 
 def render_html(
-    sweep: Sweep, *, pictures: Mapping[str, bytes], commands: Mapping[str, str] | None = None
+    sweep: Sweep,
+    *,
+    interactive: bool,
+    extras: Sequence[Extra] = (),
+    commands: Mapping[str, str] | None = None,
 ) -> str:
     """The page as text; everything that comes from outside is escaped.
 
     Args:
         sweep: what to report.
-        pictures: PNG files by name, shown in this order.
-        commands: command lines by what they are for, such as opening the comparison.
+        interactive: with plotly inside, which is 5 MB; else with the same pictures, still.
+        extras: figures to show beside the report's own, where it is interactive.
+        commands: command lines by what they are for.
     """
+    made = {chart.key: _picture(chart, interactive=interactive) for chart in charts(sweep)}
+    sections = [(title, [made[key] for key in keys if key in made]) for title, keys in _SECTIONS]
+    if interactive and extras:
+        sections.append(("How it was searched", [_extra(extra) for extra in extras]))
+    found = grid(sweep)
+    given = {name: portable(command) for name, command in (commands or {}).items()}
+    top: Headline = headline(sweep)
+    table: list[Column] = columns(sweep)
     return _template("page.html").render(
         sweep=sweep,
+        headline=top,
+        map=None if found is None else _map(sweep, found),
+        sections=[(title, pictures) for title, pictures in sections if pictures],
+        table=table,
+        sortable=True,
+        verdicts=[portable(line) for line in sweep.verdict_lines],
         protocol=protocol(sweep),
-        rows=[_line(row, sweep.decimals) for row in rows(sweep)],
+        provenance=sweep.provenance,
         notes=notes(sweep),
         costs=[(name, ", ".join(facts)) for name, facts in costs(sweep)],
-        pictures=[_picture(name, data) for name, data in pictures.items()],
-        commands=commands or {},
+        commands=given,
+        interactive=interactive,
+        plotly=Markup(_plotly()) if interactive else "",
+        style=Markup(_file("chart.css") + _file("page.css")),
+        script=Markup(_file("page.js")),
     )
 
 
 def render_table(sweep: Sweep) -> str:
-    """The table, its notes and the verdict, as a part of somebody else's page."""
+    """The answer, the table and its notes, as a part of somebody else's page."""
     return _template("part.html").render(
-        sweep=sweep, rows=[_line(row, sweep.decimals) for row in rows(sweep)], notes=notes(sweep)
+        sweep=sweep,
+        headline=headline(sweep),
+        table=columns(sweep),
+        notes=notes(sweep),
+        sortable=False,
     )
 
 
+@cache
 def _template(name: str) -> Template:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("kdsweep.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-    ).get_template(name)
-
-
-def _line(row: Row, decimals: int) -> _Line:
-    complete = row.state == COMPLETE
-    return _Line(
-        kind=row.role if complete else "unfinished",
-        numbers=[
-            label(row),
-            mean_and_sd(row, decimals),
-            row.summary.count,
-            number(row.difference, decimals, signed=True),
-            interval(row, decimals),
-            number(row.verdict.p_better, 3) if row.verdict else "",
-        ],
-        verdict_class=outcome(row) if complete else "",
-        outcome=outcome(row) + (f": {row.reason}" if row.reason else ""),
-        time=duration(row.seconds),
+        lstrip_blocks=True,
     )
+    return environment.get_template(name)
 
 
-def _picture(name: str, content: bytes) -> _Picture:
-    pixels = int.from_bytes(content[16:20])  # the width in a PNG file's header
+def _file(name: str) -> str:
+    return resources.files("kdsweep.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    code: str = get_plotlyjs()
+    return code
+
+
+def _picture(chart: Chart, *, interactive: bool) -> _Picture:
     return _Picture(
-        title=_TITLES.get(name, name),
-        width=round(pixels * 96 / DPI),  # CSS has 96 pixels to the inch
-        data=base64.b64encode(content).decode("ascii"),
+        key=chart.key,
+        title=chart.title,
+        caption=chart.caption,
+        svg=Markup(svg(chart)),
+        json=_in_script(figure(chart).to_json()) if interactive else Markup(),
+        csv=_base64(chart.to_csv()),
     )
 
 
-def save_report(
-    sweep: Sweep, folder: Path, *, commands: Mapping[str, str] | None = None
-) -> list[Path]:
-    """Write ``report.html`` and its pictures as PNG files; the paths, the report's first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = {name: png(figure) for name, figure in make_figures(sweep).items()}
-    paths = [folder / f"{name}.png" for name in pictures]
-    for path, content in zip(paths, pictures.values(), strict=True):
-        write_atomically(path, content)
-    report = folder / "report.html"
-    page = render_html(sweep, pictures=pictures, commands=commands)
-    write_atomically(report, page.encode("utf-8"))
-    return [report, *paths]
+def _extra(extra: Extra) -> _Picture:
+    return _Picture(
+        key=extra.key,
+        title=extra.title,
+        caption=extra.caption,
+        svg=Markup(),
+        json=_in_script(extra.json),
+        csv=_base64(extra.csv),
+    )
+
+
+def _in_script(json: str) -> Markup:
+    """JSON that can't end the script element it stands in."""
+    return Markup(json.replace("<", "\\u003c"))
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def _map(sweep: Sweep, found: Grid) -> _Map:
+    x_name, y_name = (key.rpartition(".")[2] for key in (found.x_key, found.y_key))
+    rows = [
+        _MapRow(
+            name=f"{y:g}",
+            places=tuple(shown_place(sweep, found, place) for place in places),
+            average=shown_average(sweep, found, verdict, f"mean of {y_name}={y:g}"),
+        )
+        for y, places, verdict in zip(found.y, found.places, found.y_averages, strict=True)
+    ]
+    over_columns = [
+        shown_average(sweep, found, verdict, f"mean of {x_name}={x:g}")
+        for x, verdict in zip(found.x, found.x_averages, strict=True)
+    ]
+    return _Map(
+        x_name=x_name,
+        y_name=y_name,
+        x=tuple(f"{x:g}" for x in found.x),
+        rows=tuple(reversed(rows)),
+        averages=tuple(over_columns),
+        whole=shown_average(sweep, found, found.whole, "mean of all cells"),
+        averaged=any(found.x_averages) or any(found.y_averages),
+        csv=_base64(found.to_csv(sweep)),
+    )

@@ -6,75 +6,64 @@ import math
 from typing import TYPE_CHECKING
 
 from kdsweep.report import series
-from kdsweep.report.series import Grid
+from kdsweep.report.grid import Place, grid, shown_place
 from kdsweep.report.style import COLOURS, MARKERS, legend_below, new_figure, page_width, styled
-from kdsweep.report.table import number
 from kdsweep.results.data import COMPLETE, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _limit(found: Grid, at_least: float) -> float:
-    """Half the colour scale, so that 0 is in its middle."""
-    sizes = [abs(v) for row in found.difference for v in row if math.isfinite(v)]
-    return max([at_least, *sizes])
-
-
 def difference_map(sweep: Sweep) -> Figure:
-    """Mean difference from the baseline over two swept numbers; white is no difference."""
+    """Mean difference from the baseline over two swept numbers; hatched is not decided."""
     from matplotlib.patches import Rectangle
 
-    found = series.grid(sweep)
+    found = grid(sweep)
     assert found is not None
-    limit = _limit(found, sweep.equivalence)
+    limit = max(found.scale, sweep.equivalence)  # half the scale, so that 0 is in its middle
+    judged = any(place.verdict for row in found.places for place in row)
     rows, columns = len(found.y), len(found.x)
+    values = [[_gap(place) for place in row] for row in found.places]
     with styled():
-        figure, (axes,) = new_figure(2.6 + 0.82 * columns, 1.7 + 0.55 * rows)
+        figure, (axes,) = new_figure(2.6 + 0.95 * columns, 1.7 + 0.62 * rows)
         image = axes.imshow(
-            found.difference,
+            values,
             cmap="RdBu" if sweep.maximize else "RdBu_r",  # blue is better
             vmin=-limit,
             vmax=limit,
             origin="lower",
             aspect="auto",
         )
-        for i in range(rows):
-            for j in range(columns):
-                state, value = found.state[i][j], found.difference[i][j]
-                if state != COMPLETE:
-                    hatch = "////" if state else ""
+        for i, row in enumerate(found.places):
+            for j, place in enumerate(row):
+                shown = shown_place(sweep, found, place)
+                coloured = not judged or shown.kind not in ("open", "unfinished", "none")
+                if not coloured or not place.cell or place.state != COMPLETE:
+                    hatch = "////" if place.cell else ""
+                    corner = (j - 0.5, i - 0.5)
                     axes.add_patch(
-                        Rectangle(
-                            (j - 0.5, i - 0.5), 1, 1, fc="#F0F0F0", ec="#C0C0C0", hatch=hatch, lw=0
-                        )
+                        Rectangle(corner, 1, 1, fc="#F7F7F7", ec="#DDDDDD", hatch=hatch, lw=0)
                     )
-                text = state
-                if state == COMPLETE and math.isfinite(value):
-                    text = f"{number(value, sweep.decimals, signed=True)}\nn={found.n[i][j]}"
-                dark = state == COMPLETE and abs(value) > 0.6 * limit
+                dark = coloured and abs(values[i][j]) > 0.6 * limit
+                text = f"{shown.main}\n{shown.interval or f'n={place.n}'}" if place.cell else ""
+                text = shown.main if shown.kind == "unfinished" else text
                 axes.text(
-                    j,
-                    i,
-                    text,
-                    ha="center",
-                    va="center",
-                    size=8.5,
-                    color="white" if dark else "black",
-                    bbox={"fc": "#F0F0F0", "ec": "none", "pad": 1}
-                    if state not in ("", COMPLETE)
-                    else None,
-                )
-        if found.best is not None:
-            i, j = found.best
-            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, lw=2))
+                    j, i, text, ha="center", va="center", size=8,
+                    color="white" if dark else "black" if coloured else "#555555",
+                )  # fmt: skip
+                if place.best:
+                    corner = (j - 0.48, i - 0.48)
+                    axes.add_patch(Rectangle(corner, 0.96, 0.96, fill=False, lw=2))
         axes.set_xticks(range(columns), [f"{x:g}" for x in found.x])
         axes.set_yticks(range(rows), [f"{y:g}" for y in found.y])
         axes.set_xlabel(found.x_key)
         axes.set_ylabel(found.y_key)
         axes.grid(visible=False)
         axes.tick_params(length=0)
-        axes.set_title(f"{sweep.objective}: difference from the baseline\n(framed: the best mean)")
+        hatched = ", hatched: not decided" if judged else ""
+        axes.set_title(
+            f"{sweep.objective}: difference from the baseline\n(framed: the best mean{hatched})"
+        )
         bar = figure.colorbar(
             image,
             ax=axes,
@@ -84,6 +73,12 @@ def difference_map(sweep: Sweep) -> Figure:
         )
         bar.outline.set_visible(False)
     return figure
+
+
+def _gap(place: Place) -> float:
+    """What the colour shows; NaN where there is nothing to show."""
+    shows = place.state == COMPLETE and place.difference is not None
+    return place.difference if shows and place.difference is not None else math.nan
 
 
 def forest_plot(sweep: Sweep) -> Figure:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsweep.report import series
+from kdsweep.report.grid import grid
 from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.race import race_panels, race_plot
 from kdsweep.report.series import FEW, Bar, Line
 from kdsweep.report.style import COLOURS, legend_below, new_figure, page_width, styled
-from kdsweep.report.table import number
+from kdsweep.report.words import number
 from kdsweep.results.data import Sweep
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def drawable(sweep: Sweep) -> dict[str, Callable[[Sweep], Figure]]:
     curves = series.learning_curves(sweep, sweep.objective)
     possible = (
         ("accuracy", accuracy_bars, series.accuracy_bars(sweep) is not None),
-        ("difference_map", difference_map, series.grid(sweep) is not None),
+        ("difference_map", difference_map, grid(sweep) is not None),
         ("forest", forest_plot, series.forest(sweep) is not None),
         ("race", race_plot, race_panels(sweep) is not None),
         ("learning_curves", learning_curves, curves is not None),

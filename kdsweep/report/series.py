@@ -14,13 +14,10 @@ from kdsweep.results.data import (
     Model,
     Sweep,
     best_cell,
-    difference,
     rows,
-    summarise,
 )
 
 FEW = 6  # cells up to which each one is named in a crowded picture
-_ACROSS = 10  # columns of a map that stay readable on a page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +52,6 @@ class Point:
     accuracy: float
     sd: float
     named: bool  # stands out, or is one of a few with a size of its own
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Differences from the baseline over two numeric axes; rows are y, rising, columns x."""
-
-    x_key: str
-    y_key: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    difference: tuple[tuple[float, ...], ...]  # NaN where there is none
-    n: tuple[tuple[int, ...], ...]
-    state: tuple[tuple[str, ...], ...]  # "" where no cell was swept
-    verdict: tuple[tuple[str, ...], ...]  # "" where none was given
-    best: tuple[int, int] | None  # row, column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,57 +187,6 @@ def accuracy_against_size(sweep: Sweep) -> tuple[Point, ...] | None:
         if size is not None and row.summary.n
     )
     return points or None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def grid(sweep: Sweep) -> Grid | None:
-    """The map of a sweep over exactly two numeric axes, at least half of it visited.
-
-    The axis swept first goes across, or down if it is the longer one and does not fit a page.
-    Of the cells that share a place the first complete one is shown.
-    """
-    keys = list(dict.fromkeys(key for cell in sweep.cells for key in cell.values))
-    swept = [k for k in keys if len({repr(c.values.get(k)) for c in sweep.cells}) > 1]
-    if sweep.baseline is None or len(swept) != 2:
-        return None
-    if not all(_is_number(cell.values.get(k)) for cell in sweep.cells for k in swept):
-        return None
-    places: dict[tuple[float, float], Cell] = {}
-    lengths = [len({repr(cell.values[k]) for cell in sweep.cells}) for k in swept]
-    x_key, y_key = reversed(swept) if lengths[0] > max(_ACROSS, lengths[1]) else swept
-    for cell in sorted(sweep.cells, key=lambda c: c.state != COMPLETE):
-        place = (float(str(cell.values[y_key])), float(str(cell.values[x_key])))
-        places.setdefault(place, cell)
-    x = tuple(sorted({place[1] for place in places}))
-    y = tuple(sorted({place[0] for place in places}))
-    if 2 * len(places) < len(x) * len(y):
-        return None
-    table = [[places.get((b, a)) for a in x] for b in y]
-    best = best_cell(sweep)
-
-    def gap(cell: Cell | None) -> float:
-        value = None if cell is None else difference(sweep, cell)
-        return math.nan if value is None else value
-
-    return Grid(
-        x_key=x_key,
-        y_key=y_key,
-        x=x,
-        y=y,
-        difference=tuple(tuple(gap(c) for c in row) for row in table),
-        n=tuple(tuple(summarise(c.accuracy_by_seed).n if c else 0 for c in row) for row in table),
-        state=tuple(tuple(c.state if c else "" for c in row) for row in table),
-        verdict=tuple(
-            tuple(c.verdict.word if c and c.verdict else "" for c in row) for row in table
-        ),
-        best=next(
-            ((i, j) for i, row in enumerate(table) for j, c in enumerate(row) if c and c is best),
-            None,
-        ),
-    )
 
 
 def forest(sweep: Sweep) -> tuple[Interval, ...] | None:

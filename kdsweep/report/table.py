@@ -6,7 +6,6 @@ not even the numbers fit beside one another each cell gets a paragraph.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kdsweep.report.series import Grid, grid
-from kdsweep.results.data import COMPLETE, Row, Sweep, costs, notes, rows
+from kdsweep.report.grid import Grid, grid
+from kdsweep.report.words import duration, number
+from kdsweep.results.data import COMPLETE, Row, Sweep, rows
+from kdsweep.results.facts import costs, notes
 
 _UNBOUNDED = 10_000  # columns
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional
@@ -46,24 +47,6 @@ class _Column:
     def width(self) -> int:
         lines = [*self.header.split("\n"), *self.texts]
         return max(Text(line).cell_len for line in lines)
-
-
-def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
-    """A number for a reader; empty where there is none."""
-    if value is None or not math.isfinite(value):
-        return ""
-    return f"{value:{'+' if signed else ''}.{decimals}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """``42 s``, ``3m05``, ``1h02``; empty where it is not known."""
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}m{rest:02d}" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}"
 
 
 def interval(row: Row, decimals: int) -> str:
@@ -167,10 +150,11 @@ def _map(sweep: Sweep, found: Grid, width: int) -> list[RenderableType]:
     """The differences over two axes; nothing where they don't fit, as the table has them all."""
 
     def entry(i: int, j: int) -> str:
-        if found.state[i][j] not in ("", COMPLETE):
-            return found.state[i][j]
-        mark = "*" if found.best == (i, j) else ""
-        return number(found.difference[i][j], sweep.decimals, signed=True) + mark
+        place = found.places[i][j]
+        if place.state not in ("", COMPLETE):
+            return place.state
+        mark = "*" if place.best else ""
+        return number(place.difference, sweep.decimals, signed=True) + mark
 
     x_name, y_name = found.x_key.rsplit(".", 1)[-1], found.y_key.rsplit(".", 1)[-1]
     body = [[entry(i, j) for j in range(len(found.x))] for i in range(len(found.y))]
@@ -187,8 +171,13 @@ def _map(sweep: Sweep, found: Grid, width: int) -> list[RenderableType]:
         table.add_column(head, justify="right", no_wrap=True)
     for i, name in enumerate(left):
         styled = [
-            Text(text, style="bold" if found.best == (i, j) else _STYLES.get(word, ""))
-            for j, (text, word) in enumerate(zip(body[i], found.verdict[i], strict=True))
+            Text(
+                text,
+                style="bold"
+                if place.best
+                else _STYLES.get(place.verdict.word if place.verdict else "", ""),
+            )
+            for text, place in zip(body[i], found.places[i], strict=True)
         ]
         table.add_row(name, *styled)
     return [Text(f"\nDelta, {sweep.difference_unit}"), table]

@@ -23,6 +23,18 @@ Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a job was trained by, and when."""
+
+    device: str
+    kdsweep: str  # versions
+    torch: str
+    python: str
+    git_revision: str  # of the folder that the user worked in, or "none"
+    started: str  # date and time of its batch, UTC
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkRecord:
     """A teacher, or a baseline with one seed."""
 
@@ -69,6 +81,7 @@ class Record:
     seeds: Mapping[int, SeedRecord]
     baselines: tuple[NetworkRecord, ...]
     teacher: NetworkRecord | None
+    environment: Environment | None = None  # None where no seed could be trained
     version: int = field(default=VERSION)
 
     @property
@@ -102,7 +115,7 @@ class Record:
         if given.get("version") != VERSION:
             raise ValueError(f"version {given.get('version')}, not {VERSION}")
         seeds = {int(seed): SeedRecord(**_curve(one)) for seed, one in given["seeds"].items()}
-        teacher = given["teacher"]
+        teacher, environment = given["teacher"], given.get("environment")
         return cls(
             **{
                 **given,
@@ -112,6 +125,7 @@ class Record:
                 "seeds": seeds,
                 "baselines": tuple(NetworkRecord(**_curve(one)) for one in given["baselines"]),
                 "teacher": None if teacher is None else NetworkRecord(**_curve(teacher)),
+                "environment": None if environment is None else Environment(**environment),
             }
         )
 

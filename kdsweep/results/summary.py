@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from kdsweep.config import OBJECTIVES
-from kdsweep.evaluate.cost import TIMED_BATCHES
-from kdsweep.results.cells import CellRecords
-from kdsweep.results.data import Cell, Model, Sweep
+from kdsweep.results.cells import CellRecords, short_value
+from kdsweep.results.data import Cell, Measures, Model, Summary, Sweep, best_cell
+from kdsweep.results.data import summarise as summary_of
+from kdsweep.results.provenance import provenance
 from kdsweep.results.record import COMPLETE, Metrics, NetworkRecord, Record
 
 HIDDEN = ("root", "experiment", "tracking", "search", "storage")
@@ -26,7 +29,7 @@ def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
     first = cells[0].last
     objective = first.objectives[0]
     teachers = _teachers(cells, objective)
-    return Sweep(
+    sweep = Sweep(
         study=study,
         dataset=dataset_name(first),
         split=first.split,
@@ -39,6 +42,9 @@ def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
         teachers=teachers,
         latency_conditions=_latency_conditions(first.costs),
     )
+    best = best_cell(sweep)
+    chosen = None if best is None else cells[sweep.cells.index(best)]
+    return dataclasses.replace(sweep, provenance=provenance(cells, chosen))
 
 
 def unit_of(metric: str) -> str:
@@ -70,6 +76,8 @@ def more_is_better(record: Record) -> bool:
 def _latency_conditions(costs: Metrics) -> str:
     if "latency_batch_size" not in costs:
         return ""
+    from kdsweep.evaluate.cost import TIMED_BATCHES
+
     return (
         f"of {costs['latency_batch_size']:.0f}, median of {TIMED_BATCHES}, "
         f"{costs['latency_threads']:.0f} threads"
@@ -85,23 +93,25 @@ def dataset_name(record: Record) -> str:
     """The dataset as the user named it."""
     data = record.config["data"]
     if data["name"] in ("imagefolder", "arrays"):
-        return f"{data['name']} {data['root']}"
+        return f"{data['name']} {Path(data['root']).name}"  # the same on every machine
     source = data.get("source", "kdsweep")
     return str(data["name"]) if source == "kdsweep" else f"{source} {data['name']}"
 
 
 def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
     values = {key.rpartition(".")[2]: _typed(cell.point.get(key, "")) for key in keys}
-    by_seed, curves = {}, {}
+    by_seed, curves, metrics = {}, {}, {}
     for record in cell.rounds:
         for seed, kept in record.seeds.items():
             costs = record.costs if kept.metrics else {}
             by_seed[seed] = _value(costs, kept.metrics, objective)
             curves[seed] = kept.history
+            metrics[seed] = kept.metrics
     broken = cell.unfinished
     own = _own_costs(cell.last, keys)
     return Cell(
-        label=" ".join(f"{key}={value}" for key, value in values.items()) or label_of(cell.last),
+        label=" ".join(f"{key}={short_value(value)}" for key, value in values.items())
+        or label_of(cell.last),
         values=values,
         accuracy_by_seed=by_seed,
         state=COMPLETE if broken is None else broken.state,
@@ -111,6 +121,23 @@ def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
         parameters=None if own is None else int(own["parameters"]),
         size_mib=None if own is None else own["size_mib"],
         latency_ms=None if own is None else own.get("latency_ms_p50"),
+        measures=_measures(metrics, cell.last.prefix),
+    )
+
+
+def _measures(by_seed: Mapping[int, Metrics], prefix: str) -> Measures:
+    """What was measured beside the objective, over the seeds."""
+
+    def over_seeds(name: str) -> Summary | None:
+        key = f"{prefix}_{name}"
+        values = {seed: float(m[key]) for seed, m in by_seed.items() if key in m}
+        return summary_of(values) if values else None
+
+    return Measures(
+        nll=over_seeds("nll"),
+        ece=over_seeds("ece"),
+        agreement=over_seeds("agreement"),
+        fidelity_kl=over_seeds("fidelity_kl"),
     )
 
 
@@ -147,17 +174,21 @@ def _baseline(cells: Sequence[CellRecords], objective: str) -> Model | None:
             if by_seed.setdefault(seed, one).key != one.key:
                 return None
     finished = [one for one in by_seed.values() if one.metrics]
-    return _model(finished[0], by_seed.values(), objective) if finished else None
+    prefix = cells[0].last.prefix
+    return _model(finished[0], by_seed.values(), objective, prefix) if finished else None
 
 
 def _teachers(cells: Sequence[CellRecords], objective: str) -> tuple[Model, ...]:
     """All different teachers, in the order of their cells."""
     records = [record.teacher for cell in cells for record in cell.rounds]
     networks = {one.key: one for one in records if one is not None}
-    return tuple(_model(one, [one], objective) for one in networks.values())
+    prefix = cells[0].last.prefix
+    return tuple(_model(one, [one], objective, prefix) for one in networks.values())
 
 
-def _model(network: NetworkRecord, seeds: Collection[NetworkRecord], objective: str) -> Model:
+def _model(
+    network: NetworkRecord, seeds: Collection[NetworkRecord], objective: str, prefix: str
+) -> Model:
     costs = network.costs
     return Model(
         label=network.name,
@@ -168,4 +199,5 @@ def _model(network: NetworkRecord, seeds: Collection[NetworkRecord], objective: 
         latency_ms=costs.get("latency_ms_p50"),
         efficiency=network.metrics.get("efficiency"),
         curve={one.seed: one.history for one in seeds if one.history},
+        measures=_measures({one.seed: one.metrics for one in seeds}, prefix),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kdsweep.report import series
-from tests.report.sweeps import curve, grid_sweep, judged, temperatures
+from tests.report.sweeps import curve, judged, temperatures
 
 
 def test_accuracy_bars() -> None:
@@ -102,59 +102,6 @@ def test_points_take_the_students_size_unless_they_have_their_own() -> None:
         ("T=2", 0.41, 73.0, True),
         ("T=3", 0.41, 74.25, False),
     ]
-
-
-def test_grid_is_sorted_and_knows_its_gaps() -> None:
-    found = series.grid(grid_sweep())
-    assert found is not None
-    assert (found.x_key, found.y_key) == ("distill.temperature", "distill.alpha")
-    assert (found.x, found.y) == ((1.0, 2.0, 4.0), (0.25, 0.5))
-    assert math.isnan(found.difference[0][0])
-    assert found.difference[0][1:] == (0.25, 0.75)
-    assert found.difference[1] == (-0.25, 0.0, 0.5)
-    assert found.n == ((0, 2, 2), (2, 2, 2))
-    assert found.state == (("", "complete", "complete"), ("complete",) * 3)
-    assert found.best == (0, 2)
-
-
-def test_a_long_first_axis_goes_down() -> None:
-    sweep = grid_sweep()
-    cell = sweep.cells[0]
-    cells = tuple(
-        replace(cell, values={"distill.temperature": t, "distill.alpha": a})
-        for t in range(1, 12)
-        for a in (0.1, 0.9)
-    )
-    found = series.grid(replace(sweep, cells=cells))
-    assert found is not None
-    assert (found.x_key, len(found.y)) == ("distill.alpha", 11)
-
-
-def test_grid_prefers_the_complete_of_two_cells_in_one_place() -> None:
-    sweep = grid_sweep()
-    failed = replace(sweep.cells[0], state="failed")
-    found = series.grid(replace(sweep, cells=(failed, *sweep.cells)))
-    assert found is not None
-    assert "failed" not in found.state[1]
-
-
-@pytest.mark.parametrize("case", ["one axis", "three axes", "words", "sparse", "no baseline"])
-def test_no_grid(case: str) -> None:
-    sweep = grid_sweep()
-    cells = list(sweep.cells)
-    if case == "one axis":
-        cells = [c for c in cells if c.values["distill.alpha"] == 0.5]
-    elif case == "three axes":
-        cells[0] = replace(cells[0], values={**cells[0].values, "seeds": 3})
-    elif case == "words":
-        cells = [
-            replace(c, values={**c.values, "distill.alpha": f"a{c.values['distill.alpha']}"})
-            for c in cells
-        ]
-    elif case == "sparse":
-        cells = [replace(cells[0], values={"a": i, "b": i}) for i in range(5)]
-    baseline = None if case == "no baseline" else sweep.baseline
-    assert series.grid(replace(sweep, cells=tuple(cells), baseline=baseline)) is None
 
 
 def test_forest_holds_the_cells_with_a_verdict() -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from kdsweep.report.table import duration, number, print_sweep
+from kdsweep.report.table import print_sweep
+from kdsweep.report.words import duration, number
 from kdsweep.results.data import Cell, CellVerdict, Sweep
 from tests.report.sweeps import grid_sweep, judged, temperatures
 

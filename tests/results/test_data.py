@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdsweep.results.data import (
-    Cell,
-    best_cell,
-    costs,
-    difference,
-    notes,
-    protocol,
-    rows,
-    summarise,
-)
+from kdsweep.results.data import Cell, best_cell, difference, rows, summarise
+from kdsweep.results.facts import costs, notes, protocol
 from tests.report.sweeps import judged, temperatures
 
 

@@ -3,17 +3,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsweep.config import Config, TrackingConfig
-from kdsweep.jobs.session import Session
-from kdsweep.report import series
+from kdsweep.report.grid import grid as map_of
 from kdsweep.results.cells import cells_of
-from kdsweep.results.data import Sweep, notes
+from kdsweep.results.data import Sweep
 from kdsweep.results.data import summarise as mean_of
+from kdsweep.results.facts import notes
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
-from kdsweep.sweeper.reporting import next_commands
+from kdsweep.sweeper.reporting import follow_up
 from tests.results.made import network, record
 
 BASE = (70.0,)
@@ -35,14 +34,14 @@ def test_two_numeric_axes_make_a_map() -> None:
     ]
     sweep = summary(records)
     assert [cell.label for cell in sweep.cells][1] == "temperature=1 alpha=0.9"
-    grid = series.grid(sweep)
+    grid = map_of(sweep)
     assert grid is not None
     assert {grid.x_key, grid.y_key} == {"temperature", "alpha"}
     gaps = dict(zip([(0.1, 1), (0.9, 1), (0.1, 2), (0.9, 2)], [0.0, 1.0, 2.0, 3.0], strict=True))
     for row, y in enumerate(grid.y):
         for column, x in enumerate(grid.x):
             alpha, temperature = (x, y) if grid.x_key == "alpha" else (y, x)
-            assert grid.difference[row][column] == gaps[(alpha, temperature)]
+            assert grid.places[row][column].difference == gaps[(alpha, temperature)]
 
 
 def test_an_axis_of_names_makes_none() -> None:
@@ -50,7 +49,7 @@ def test_an_axis_of_names_makes_none() -> None:
         record(trial, [70.0 + trial], BASE, point={"distill": loss, "distill.alpha": alpha})
         for trial, (loss, alpha) in enumerate([("dkd", 0.1), ("dkd", 0.9), ("dist", 0.1)])
     ]
-    assert series.grid(summary(records)) is None
+    assert map_of(summary(records)) is None
 
 
 def test_a_cell_is_all_of_its_rounds() -> None:
@@ -121,23 +120,23 @@ def test_a_network_that_is_swept_has_costs_of_its_own() -> None:
     assert summary([record(0, [70.0], BASE), narrow]).cells[0].parameters is None
 
 
-def test_commands_name_what_is_not_the_default(tmp_path: Path) -> None:
+def test_commands_name_what_is_not_the_default() -> None:
     plain = Config(tracking=TrackingConfig(backend="none"))
-    with Session(plain) as session:
-        usual = next_commands(session, "s", plain, [])
-        assert usual["Export the study"] == "python -m kdsweep.export study=s"
-        config = dataclasses.replace(
-            plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
-        )
-        for command in next_commands(session, "s", config, []).values():
-            assert "study=s 'root=my runs'" in command
-            assert "storage=postgresql+psycopg2://me:***@host/db" in command
-        storage = "postgresql+psycopg2://me@host/db?password=secret"
-        tracking = TrackingConfig(backend="server", uri="http://me:secret@host")
-        config = dataclasses.replace(config, storage=storage, tracking=tracking)
-        shown = next_commands(session, "s", config, [])
-        assert "secret" not in str(shown)
-        confirm, export = list(shown.items())[-2:]
-        assert "with the password in the place of ***" in confirm[0]
-        assert "with the password in the place of ***" in export[0]
-        assert "tracking.uri=http://me:***@host" in confirm[1]
+    assert (
+        follow_up("s", root=plain.root, storage=plain.storage)["Export the study"]
+        == "python -m kdsweep.export study=s"
+    )
+    config = dataclasses.replace(
+        plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
+    )
+    for command in follow_up("s", root=config.root, storage=config.storage).values():
+        assert "study=s 'root=my runs'" in command
+        assert "storage=postgresql+psycopg2://me:***@host/db" in command
+    storage = "postgresql+psycopg2://me@host/db?password=secret"
+    uri = "http://me:secret@host"
+    shown = follow_up("s", root="my runs", storage=storage, uri=uri)
+    assert "secret" not in str(shown)
+    confirm, export = shown.items()
+    assert "with the password in the place of ***" in confirm[0]
+    assert "with the password in the place of ***" in export[0]
+    assert "tracking.uri=http://me:***@host" in confirm[1]
