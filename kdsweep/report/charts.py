@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kdsweep.report.chart import Axis, Chart, Point, Series
 from kdsweep.report.costs import accuracy_against_size, latency, parameters, size
@@ -12,6 +13,7 @@ from kdsweep.report.words import interval_text, number, spread_text, verdict_tex
 from kdsweep.results.data import (
     COMPLETE,
     Cell,
+    Look,
     Model,
     Row,
     Summary,
@@ -55,26 +57,21 @@ def race(sweep: Sweep) -> Chart | None:
     """The difference of every cell after each round that it was in."""
     if len(sweep.rounds) < 2:
         return None
-    lines, ends, roles = [], [], []
+    ways, roles = [], []
     for cell in sweep.cells:
         looks = () if cell.verdict is None else cell.verdict.looks
-        if not looks:
-            continue
-        points = tuple(
-            Point(
-                x=round_, y=look.difference, low=look.low, high=look.high, name=cell.label,
-                note=f"round {round_}: {verdict_text(sweep, look)}, n = {look.n}",
-            )
-            for round_, look in enumerate(looks, 1)
-        )  # fmt: skip
-        last = looks[-1]
-        roles.append(last.word)
-        ends.append(points[-1])
-        if len(points) > 1:
-            bare = tuple(
-                Point(x=p.x, y=p.y, name=p.name, note=p.note) for p in points
-            )  # intervals at the end of a line alone
-            lines.append(Series(role=last.word, points=bare, mark="line", faint=True))
+        if looks:
+            roles.append(looks[-1].word)
+            ways.append([_seen(sweep, cell, at, look) for at, look in enumerate(looks, 1)])
+    ends = _side_by_side([way[-1] for way in ways])
+    lines = [
+        Series(
+            role=role, mark="line", faint=True,
+            points=tuple(replace(p, low=math.nan, high=math.nan) for p in (*way[:-1], end)),
+        )
+        for role, way, end in zip(roles, ways, ends, strict=True)
+        if len(way) > 1
+    ]  # fmt: skip
     if not ends:
         return None
     decided = sum(role != "open" for role in roles)
@@ -89,9 +86,16 @@ def race(sweep: Sweep) -> Chart | None:
         ),
         x=Axis(title="round", whole=True),
         y=Axis(title=f"difference, {sweep.difference_unit}"),
-        series=(*lines, *_by_role(roles, _side_by_side(ends))),
+        series=(*lines, *_by_role(roles, ends)),
         line=0.0,
         zone=(-sweep.equivalence, sweep.equivalence),
+    )
+
+
+def _seen(sweep: Sweep, cell: Cell, round_: int, look: Look) -> Point:
+    note = f"round {round_}: {verdict_text(sweep, look)}, n = {look.n}"
+    return Point(
+        x=round_, y=look.difference, low=look.low, high=look.high, name=cell.label, note=note
     )
 
 
@@ -101,9 +105,8 @@ def _side_by_side(points: Sequence[Point]) -> list[Point]:
     for x in {p.x for p in points}:
         there = sorted((i for i, p in enumerate(points) if p.x == x), key=lambda i: points[i].y)
         for place, i in enumerate(there):
-            p = points[i]
             shift = 0.0 if len(there) == 1 else 0.3 * (2 * place / (len(there) - 1) - 1)
-            placed[i] = Point(x=x + shift, y=p.y, low=p.low, high=p.high, name=p.name, note=p.note)
+            placed[i] = replace(points[i], x=x + shift)
     return placed
 
 

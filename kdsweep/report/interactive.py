@@ -6,6 +6,7 @@ Colours are left to the page, which knows whether it is dark: each trace names i
 from __future__ import annotations
 
 import math
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _ROW = 18  # pixels
 _LABEL = 30  # characters of a row's label
+_TITLE = 34  # characters of a line of an axis's title
 
 
 def figure(chart: Chart) -> Figure:
@@ -118,7 +120,8 @@ def _band(series: Series) -> list[dict[str, Any]]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    given: dict[str, Any] = {"title": {"text": escape(axis.title, quote=False)}}
+    title = [escape(line, quote=False) for line in textwrap.wrap(axis.title, _TITLE)]
+    given: dict[str, Any] = {"title": {"text": "<br>".join(title)}}
     if axis.log:
         given["type"] = "log"
     if axis.whole:

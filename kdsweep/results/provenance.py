@@ -37,11 +37,14 @@ def provenance(cells: Sequence[CellRecords], best: CellRecords | None) -> Proven
 def _given(record: Record) -> dict[str, str]:
     """What was set for the job on the command line, without what its sweep has added."""
     items = [item for item in record.overrides if "=" in item]
-    if record.trial is not None:
-        while items and items[-1].partition("=")[0] in _OWN:
-            if len(items) > 1 and items[-1].startswith("study=") and items[-1] not in items[:-1]:
-                break  # the user's own
-            items.pop()
+    added = any(item.startswith("trial=") for item in items)
+    taken: set[str] = set()
+    while added and items:
+        key = items[-1].partition("=")[0]
+        if key not in _OWN or key in taken:  # the second one is the user's
+            break
+        taken.add(key)
+        items.pop()
     return {key: value for key, _, value in (item.partition("=") for item in items)}
 
 

@@ -48,6 +48,7 @@ def search_figures(name: str, storage: str) -> list[Extra]:
     def make(key: str, title: str, caption: str, draw: Callable[[], Figure]) -> Extra:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", message="PedAnova")  # less is better: it is seen to
             figure = draw().update_layout(title=None, template=None, margin_t=30)
         return Extra(key=key, title=title, caption=caption, json=figure.to_json(), csv=data)
 
