@@ -6,6 +6,7 @@ import sys
 
 import kdsweep
 from kdsweep.library.application import CONFIG, WHITELIST, prepare, task
+from kdsweep.library.reference import explain_groups, groups_asked
 from kdsweep.sweeper.explain import explain
 from kdsweep.terminal.command import OneLine
 
@@ -18,6 +19,9 @@ def main() -> None:
         print(versions())
         return
     with OneLine(explain):
+        if {"-h", "--help"} & set(sys.argv[1:]) and groups_asked(sys.argv[1:]):
+            print(explain_groups(sys.argv[1:]))
+            return
         _hydra_main()
 
 

@@ -119,7 +119,7 @@ SINGLE = {
     "data.source=elsewhere": r"data\.source=elsewhere: allowed is one of kdsweep, torchvision",
     "data.subset=a": r"data\.subset=a: allowed is null without data=huggingface",
     "data.label_column=a": r"data\.label_column=a: allowed is null without data=huggingface",
-    "+data.options.a=1": r"data\.options=\{'a': 1\}: allowed is \{\} without data=registered",
+    "data.options.a=1": r"data\.options=\{'a': 1\}: allowed is \{\} without data=registered",
     "data.test_fraction=0.2": r"data\.test_fraction=0\.2: allowed is null with data=digits, which",
     "data.test_fraction=1": r"data\.test_fraction=1\.0: allowed is 0 up to below 1, or null",
     "data.name=mnist": r"data\.name=mnist: allowed is one of",
@@ -368,5 +368,10 @@ def test_versions_and_help(command: Command, tmp_path: Path) -> None:
     names = [line.split()[0] for line in ended.out.splitlines()]
     assert names == ["kdsweep", "hydra-core", "optuna", "mlflow", "torch"]
     shown = command("--help", cwd=tmp_path).out
-    for word in ("kdsweep.confirm study=NAME", "kdsweep.export study=NAME", "experiment=quickst"):
+    for word in (
+        "kdsweep.confirm study=NAME",
+        "kdsweep.export study=NAME",
+        "kdsweep.package",
+        "experiment=quickst",
+    ):
         assert word in shown

@@ -28,6 +28,7 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.library import application, overrides
 from kdsweep.results.data import Cell
+from kdsweep.results.judgement import ADAPTIVE, ONE_SEED
 from kdsweep.results.record import Record
 from kdsweep.verdict import Outcome, Verdict
 from tests.sweeper.fake import baseline, studying
@@ -226,6 +227,21 @@ def test_verdicts_are_those_of_the_records(made: kdsweep.Study) -> None:
     assert made.cells["low"][0] < made.cells["difference"][0] < made.cells["high"][0]
     assert made.best is not None
     assert made.best.label == "temperature=1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (["distill.temperature=1,2"], ONE_SEED),
+        (["search=tpe", "hydra.sweeper.n_trials=2", "verdict.top=0", "seeds=2"], ADAPTIVE),
+    ],
+)
+def test_a_study_without_a_verdict_says_why(tmp_path: Path, asked: list[str], why: str) -> None:
+    with studying(tmp_path) as study:
+        study.sweep(lambda _: baseline(0), "study=made", *asked)
+    loaded = kdsweep.load("made", root=tmp_path)
+    assert loaded.verdict is None
+    assert loaded.report.verdict_lines == (why,)
 
 
 def test_pictures_by_name(made: kdsweep.Study) -> None:

@@ -208,6 +208,22 @@ def test_a_study_is_confirmed_once(
     assert "again=true" in again.err
 
 
+def test_what_was_confirmed_is_packaged_and_answers_as_in_training(
+    sweep: Sweep, confirmed: dict[str, Any], command: Command
+) -> None:
+    asked = ("study=pruned", "formats=safetensors")
+    ended = command(*asked, cwd=sweep.folder, module="kdsweep.package")
+    assert (ended.status, ended.err) == (0, "")
+    assert re.search(r"^(\d+) of \1 validation images answered as in", ended.out, re.MULTILINE)
+    about = json.loads((sweep.folder / "mlruns/packages/pruned/model.json").read_text())
+    assert about["seed"] in range(2, 5)
+    (cell,) = [one for one in confirmed["verdict"]["cells"] if one["trial"] == about["trial"]]
+    assert about["expected"]["mean"] == pytest.approx(fmean(cell["test_accuracy"]))
+    assert about["expected"]["images"] == 359
+    assert about["alone"]["mean"] == pytest.approx(fmean(cell["baseline_test_accuracy"]))
+    assert "python -m kdsweep.package study=pruned" in confirmed["out"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where both interrupted sweeps run: the second finds the teacher and the baseline."""

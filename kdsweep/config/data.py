@@ -14,7 +14,7 @@ class ViewsConfig:
     """Random augmentation of a training image; ``padding`` and ``flip`` alone are discrete."""
 
     padding: int = 4  # pixels of zero padding before the random crop
-    flip: bool = True
+    flip: bool = True  # mirror an image left to right, or not, at random
     erase: float = 0.0  # probability of random erasing
     mixup: float = 0.0  # Beta(mixup, mixup); 0 is off
 
@@ -41,9 +41,9 @@ class DataConfig:
     """A labelled image dataset and how it is split."""
 
     source: str = "kdsweep"  # who knows the name: kdsweep, torchvision, huggingface, registered
-    name: str = "digits"
+    name: str = "digits"  # which dataset
     root: str | None = None  # where the files are, or are downloaded to
-    download: bool = True
+    download: bool = True  # fetch what is missing
     mirror: str | None = None  # URL that replaces the dataset's own
     subset: str | None = None  # huggingface: which configuration of a dataset that has several
     image_column: str | None = None  # huggingface; null: the only one of images
@@ -55,7 +55,9 @@ class DataConfig:
     test_seed: int = 0  # of the test images that are taken of the training images
     split_seed: int = 0  # of the validation images that are
     train_limit: int | None = None  # keep so many training images, for short runs
+    # of each channel (0 to 1), which is subtracted
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    # of each channel, which is divided by
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     views: ViewsConfig = field(default_factory=ViewsConfig)
 

@@ -28,9 +28,11 @@ class DistillConfig:
     ``inversion`` or ``generator`` replaces the student's real training images.
     """
 
-    temperature: float = 4.0
-    alpha: float = 0.7
+    temperature: float = 4.0  # divides the logits of teacher and student
+    alpha: float = 0.7  # weight of distillation; cross-entropy has 1 - alpha
+    # each by name, with its options, weight among them
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # of alpha, temperature, or a loss's weight, by name
     schedules: dict[str, Any] = field(default_factory=dict)
     learned_temperature: bool = False  # T is learned against the student; temperature is unused
     inversion: InversionConfig | None = None
@@ -116,13 +118,13 @@ class InversionConfig:
     images: int = 5000  # in all, as many of each class
     batch_size: int = 250  # images that are optimised together
     iterations: int = 2000  # of Adam, for each batch
-    lr: float = 0.05
+    lr: float = 0.05  # of Adam
     bn_weight: float = 10.0  # of the distance from the teacher's running statistics
     tv_weight: float = 2.5e-5  # of total variation
     l2_weight: float = 3e-8  # of the norm of the normalised pixels
     jitter: int = 2  # pixels that the images are rolled each way, anew in each iteration
-    flip: bool = True
-    seed: int = 0
+    flip: bool = True  # mirror the images, or not, anew in each iteration
+    seed: int = 0  # of the images
 
     def __post_init__(self) -> None:
         at = "distill.inversion"

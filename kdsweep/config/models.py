@@ -21,7 +21,7 @@ from kdsweep.errors import UserError
 class ModelConfig:
     """A model by its registered name."""
 
-    name: str = "cifar_student"
+    name: str = "cifar_student"  # of the architecture
     width: float = 1.0  # multiplies the channels, in the families that have a width
     weights: str | None = None  # torchvision's name of pretrained weights, or a local file
     kwargs: dict[str, Any] = field(default_factory=dict)  # of a plugin's model, for its function
@@ -49,17 +49,17 @@ class TeacherConfig:
     """
 
     checkpoint: str | None = None  # safetensors or torch state dict of the user's own
-    seed: int = 0
+    seed: int = 0  # of its initialisation and order of images
     epochs: int | None = None  # null: train.epochs
     lr: float | None = None  # null: train.optimizer.lr; a number lets students of all rates share
     weight_decay: float | None = None  # null: train.optimizer.weight_decay
     checkpoint_epoch: int | None = None  # stop there, on the schedule of all epochs
-    ensemble: int = 1  # so many teachers, with seeds from ``seed`` up
+    ensemble: int = 1  # so many teachers, with seeds from seed up
     combine: str = "probabilities"  # an ensemble's mean of them, or of the teachers' losses
     assistants: list[Any] = field(default_factory=list)  # names, or {name: ..., width: ...}
     generations: int = 0  # of the student's architecture, instead of pair.teacher
     assistant_temperature: float = 4.0  # assistants and generations learn by hinton with it
-    assistant_alpha: float = 0.7
+    assistant_alpha: float = 0.7  # the weight of distillation in what they learn
 
     def __post_init__(self) -> None:
         if self.epochs is not None:

@@ -30,25 +30,29 @@ class EvaluateConfig:
     trains on all and reads the last epoch on test: for reproducing numbers, never for choosing.
     """
 
-    protocol: str = "validation"
+    protocol: str = "validation"  # published keeps no validation images, and reads test
     test: bool = False  # open test once, after the last epoch
     latency: bool = False  # time the networks: 100 batches each
     last_epochs: int = 1  # the mean of so many last epochs is the result; for constant, step rates
-    batch_size: int = 1000
+    ema: float = 0.0  # decay a step of the average of a student's weights that is judged; 0: none
+    batch_size: int = 1000  # images that are evaluated at a time
 
     def __post_init__(self) -> None:
         choice("evaluate.protocol", self.protocol, ("validation", "published"))
         positive("evaluate.batch_size", self.batch_size)
         positive("evaluate.last_epochs", self.last_epochs)
+        require(
+            0 <= self.ema < 1, "evaluate.ema", self.ema, "0 (no average) up to below 1, as in 0.98"
+        )
 
 
 @dataclass(kw_only=True)
 class TrackingConfig:
     """MLflow: a local SQLite store, a server, or none at all."""
 
-    backend: str = "local"
-    uri: str | None = None
-    experiment: str = "kdsweep"
+    backend: str = "local"  # where MLflow's runs go
+    uri: str | None = None  # of MLflow's server
+    experiment: str = "kdsweep"  # of MLflow, which the runs belong to
     patience: float = 60.0  # seconds at the end for a store that is away; 0: don't wait
 
     def __post_init__(self) -> None:
@@ -66,12 +70,12 @@ class TrackingConfig:
 class PrunerConfig:
     """When a trial that does badly is stopped early; the numbers are Optuna's."""
 
-    name: str = "none"
+    name: str = "none"  # which pruner
     startup_trials: int = 5  # median: finished trials before any is pruned
     warmup_epochs: int = 0  # median: epochs before a trial may be pruned
     min_epochs: int = 1  # asha, hyperband: epochs that every trial gets
     reduction_factor: int = 3  # asha, hyperband: one of so many goes on
-    p_threshold: float = 0.1  # wilcoxon
+    p_threshold: float = 0.1  # wilcoxon: the p-value below which a trial is stopped
 
     def __post_init__(self) -> None:
         choice("pruner.name", self.name, ("none", "median", "asha", "hyperband", "wilcoxon"))
@@ -122,7 +126,7 @@ class Config:
     objective: Any = "accuracy"  # one name, or a list of them for a study of several objectives
     storage: str = "sqlite:///mlruns/optuna.db"  # of the Optuna study
     seed: int = 0  # first seed
-    seeds: int = 1  # how many, counted up from ``seed``; in a race, in each round
+    seeds: int = 1  # how many, counted up from seed; in a race, in each round
     rounds: int = 4  # of a grid with several seeds: how often its cells are judged at most
     root: str = "mlruns"  # everything that a run writes
     study: str | None = None  # names the Optuna study; null: named after what is swept

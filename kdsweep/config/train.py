@@ -13,14 +13,14 @@ from kdsweep.config.checks import choice, non_negative, positive, require
 class OptimizerConfig:
     """Adam, AdamW or SGD with torch.optim's semantics."""
 
-    name: str = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    momentum: float = 0.9  # SGD
-    nesterov: bool = False  # SGD
-    beta1: float = 0.9  # Adam
-    beta2: float = 0.999  # Adam
-    eps: float = 1e-8  # Adam
+    name: str = "adam"  # whose semantics are torch.optim's
+    lr: float = 1e-3  # the learning rate that the schedule scales
+    weight_decay: float = 1e-4  # times a parameter: added to its gradient, or taken off it (adamw)
+    momentum: float = 0.9  # of sgd
+    nesterov: bool = False  # whether sgd's momentum is Nesterov's
+    beta1: float = 0.9  # adam, adamw: decay of the gradient's mean
+    beta2: float = 0.999  # adam, adamw: decay of its square's mean
+    eps: float = 1e-8  # adam, adamw: added to the root of that mean
 
     def __post_init__(self) -> None:
         choice("train.optimizer.name", self.name, ("adam", "adamw", "sgd"))
@@ -45,10 +45,10 @@ class OptimizerConfig:
 class ScheduleConfig:
     """How the learning rate moves over training; epochs may be fractions."""
 
-    name: str = "step"
-    step_size: int = 5  # epochs; step
-    gamma: float = 0.5  # step, multistep
-    milestones: list[float] = field(default_factory=list)  # epochs; multistep
+    name: str = "step"  # how the learning rate moves
+    step_size: int = 5  # step: epochs after which the rate falls
+    gamma: float = 0.5  # step, multistep: what the rate is multiplied by
+    milestones: list[float] = field(default_factory=list)  # multistep: epochs where it falls
     warmup_epochs: float = 0.0  # linear from 0, in front of any schedule
     final_factor: float = 0.0  # cosine, onecycle: last learning rate / base
     peak_fraction: float = 0.3  # onecycle: where the peak is, as a fraction of training
@@ -80,11 +80,11 @@ class ScheduleConfig:
 class TrainConfig:
     """One training loop's settings, the same for teacher, baseline and distilled student."""
 
-    epochs: int = 15
-    batch_size: int = 128
+    epochs: int = 15  # passes over the training images
+    batch_size: int = 128  # training images of a step
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     clip_norm: float | None = None  # of each member's gradient
-    device: str = "auto"  # auto, cpu, cuda, cuda:N
+    device: str = "auto"  # auto: a GPU where there is one
     precision: str = "auto"  # auto: bf16 on GPUs, float32 on CPUs; tf32: GPUs alone
     channels_last: bool | None = None  # of images in memory; null: on CPUs
     threads: int | None = None  # of a CPU; null: one per core

@@ -48,7 +48,8 @@ def schema() -> DictConfig:
     from kdsweep.config import Config
 
     made: DictConfig = OmegaConf.structured(Config)
-    for part in (made.distill.losses, made.pair.teacher.kwargs, made.pair.student.kwargs):
+    models = (made.pair.teacher.kwargs, made.pair.student.kwargs)
+    for part in (made.distill.losses, *models, made.data.options):
         OmegaConf.set_struct(part, False)
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from kdsweep.config.paths import moved
 from kdsweep.config.secrets import HIDDEN
 from kdsweep.config.typed import config_from_plain
 from kdsweep.confirm.selection import Finalist, Selection, Side, choose
+from kdsweep.data.device import require_test_images
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.evaluate import unpack_correctness
 from kdsweep.jobs.batch import run_plans
@@ -57,7 +59,8 @@ def confirm_study(
     """Confirm the chosen cells of a study and print the verdict, which is given back.
 
     Raises:
-        UserError: no such study, or it has been confirmed and ``again`` is false.
+        UserError: no such study, it has been confirmed and ``again`` is false, or its dataset has
+            no test images.
         TrainingError: a finalist could not be trained.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -80,7 +83,10 @@ def confirm_study(
         _job(finalist, selection, folder, root=root, storage=storage, uri=tracking_uri)
         for finalist in selection.finalists
     ]
-    selection.write(folder / "selection.json")
+    if selection is not known:
+        for job in jobs:
+            require_test_images(job.config)
+        selection.write(folder / "selection.json")
     cells = _train(jobs)
     bits = [
         _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
@@ -92,6 +98,7 @@ def confirm_study(
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
+    print(f"Hand its best student over:\n  python -m kdsweep.package study={name}{_where(root)}")
     return confirmed
 
 
@@ -234,10 +241,13 @@ def _as_test(cell: CellRecords) -> CellRecords:
     return dataclasses.replace(cell, rounds=rounds)
 
 
+def _where(root: Path) -> str:
+    return "" if str(root) == "mlruns" else " " + shlex.quote(f"root={root}")
+
+
 def _command(selection: Selection, root: Path) -> str:
-    where = "" if str(root) == "mlruns" else f" root={root}"
     return (
-        f"python -m kdsweep.confirm study={selection.study}{where} "
+        f"python -m kdsweep.confirm study={selection.study}{_where(root)} "
         f"top={len(selection.finalists)} side={selection.side} seeds={selection.seeds}"
     )
 

@@ -87,7 +87,7 @@ class Datasets:
                 self.kept.popitem(last=False)
             self.kept[key] = _prepare(config, hardware)
         self.kept.move_to_end(key)
-        _require_test_images(config, self.kept[key].host)
+        require_test_images(config, self.kept[key].host)
         images = len(self.kept[key].labels)
         if config.train.batch_size > images:
             raise UserError(
@@ -99,7 +99,7 @@ class Datasets:
 
 def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
     data = config.data
-    dataset = load_dataset(data, cache=Path(config.root) / "store" / "images")
+    dataset = load_dataset(data, cache=_cache(config))
     if len(dataset.classes) < 2:
         raise UserError(f"{data.given}: has one class, {dataset.classes[0]}; allowed is 2 or more")
     published = config.evaluate.protocol == "published"
@@ -119,12 +119,17 @@ def _prepare(config: Config, hardware: Hardware) -> DeviceDataset:
     )
 
 
-def _require_test_images(config: Config, dataset: Dataset) -> None:
+def require_test_images(config: Config, dataset: Dataset | None = None) -> None:
     """See that test can be opened where it is to be.
 
+    Args:
+        config: which says so.
+        dataset: its own; None: it is loaded.
+
     Raises:
-        UserError: it is to be, and there are no test images.
+        UserError: test is to be opened, and there are no test images.
     """
+    dataset = dataset or load_dataset(config.data, cache=_cache(config))
     published = config.evaluate.protocol == "published"
     if (config.evaluate.test or published) and not len(dataset.test):
         asked = "evaluate.protocol=published" if published else "a confirmation"
@@ -133,6 +138,10 @@ def _require_test_images(config: Config, dataset: Dataset) -> None:
             "or take them of the training images by data.test_fraction, in a new study, whose "
             "networks have not seen them"
         )
+
+
+def _cache(config: Config) -> Path:
+    return Path(config.root) / "store" / "images"
 
 
 def views_of(split: Split, data: DataConfig, hardware: Hardware) -> Views:

@@ -13,7 +13,7 @@ python -m kdsweep.export                      list the studies
 python -m kdsweep.export study=NAME [out=DIR] export one of them
 
   study=NAME     the study's name, as the sweep printed it
-  out=DIR        where the files go                 (default: mlruns/exports/NAME)
+  out=DIR        where the files go                 (default: ROOT/exports/NAME)
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets, DeviceDataset
@@ -18,8 +19,12 @@ from kdsweep.jobs.grouping import group_jobs, group_key
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.networks import PopulationSpec, build_student, idle_numbers, losses_of
 from kdsweep.losses.base import Loss
+from kdsweep.losses.check import check_created
 from kdsweep.models import create_model
+from kdsweep.models.user_models import check_network
 from kdsweep.models.weights import load_weights
+from kdsweep.plugins import refuse_interactive, source_of
+from kdsweep.store import digest
 from kdsweep.teachers import chain
 from kdsweep.train.dropout import refuse_other_randomness
 from kdsweep.train.schedule import ANNEALED, anneals
@@ -59,16 +64,21 @@ def plan(jobs: Sequence[Job], datasets: Datasets | None = None) -> list[Plan]:
     for group in group_jobs(jobs):
         config = group[0].config
         hardware = choose_hardware(config.train)
+        if hardware.workers > 1:
+            refuse_interactive(config.plugins)
         dataset = datasets.load(config, hardware)
         with torch.random.fork_rng(devices=[]):
             student = build_student(PopulationSpec(config=config), dataset)
             teacher = build_student(PopulationSpec(config=config, role="teacher"), dataset)
         name = f"pair.student.name={config.pair.student.name}"
         refuse_other_randomness(student, config.data.image_size, given=name)
+        _check_networks(config, student, teacher)
         needs_teacher, idle = False, frozenset[str]()
+        tried: set[str] = set()
         for job in group:
             losses = losses_of(PopulationSpec(config=job.config), student, teacher)
             _check_memory(job.config, losses)
+            _check_losses(job.config, losses, student, teacher, tried)
             needs_teacher = config.distill.without_images is not None or any(
                 loss.spec.needs_teacher for loss in losses.values()
             )
@@ -99,6 +109,31 @@ def select(plans: Sequence[Plan], jobs: Sequence[Job]) -> list[Plan]:
         by_key.setdefault(group_key(job.config), []).append(job)
     known = {plan.key: plan for plan in plans}
     return [dataclasses.replace(known[key], jobs=part) for key, part in by_key.items()]
+
+
+def _check_networks(config: Config, student: nn.Module, teacher: nn.Module) -> None:
+    """Try a user's own models out."""
+    models = [(config.pair.student, "pair.student", student)]
+    models += [(config.teaching, config.teaching_key, teacher)]
+    for model, key, network in models:
+        if source_of("model", model.name) is not None:
+            given = f"{key}.name={model.name}"
+            check_network(network, image_size=config.data.image_size, given=given)
+
+
+def _check_losses(
+    config: Config,
+    losses: Mapping[str, Loss],
+    student: nn.Module,
+    teacher: nn.Module,
+    tried: set[str],
+) -> None:
+    """Try a user's own losses out, each way of making one once."""
+    for name, loss in losses.items():
+        made = digest(name, loss.structure)
+        if source_of("loss", name) is not None and made not in tried:
+            check_created(loss, student, teacher, image_size=config.data.image_size)
+            tried.add(made)
 
 
 def _check_memory(config: Config, losses: Mapping[str, Loss]) -> None:
@@ -144,16 +179,17 @@ def _check_checkpoint(config: Config, file: str, dataset: DeviceDataset) -> None
 
 
 def warn_of_idle_average(plans: Sequence[Plan]) -> None:
-    """Say, once, that averaging last epochs is no use where the learning rate has faded."""
+    """Say, once, that averaging is no use where the learning rate has faded."""
     for plan in plans:
-        config = plan.config
-        last = config.evaluate.last_epochs
-        if last > 1 and anneals(config.schedule, config.train.epochs):
+        config, own = plan.config, plan.config.evaluate
+        given = [f"evaluate.last_epochs={own.last_epochs}"] if own.last_epochs > 1 else []
+        given += [f"evaluate.ema={own.ema:g}"] if own.ema > 0 else []
+        if given and anneals(config.schedule, config.train.epochs):
             log.warning(
-                "evaluate.last_epochs=%d: with schedule=%s the learning rate fades to %g %% of "
-                "its peak or less, so the last epochs agree, and a mean with earlier ones is no "
-                "better or lower; 1 is the better choice",
-                last,
+                "%s: with schedule=%s the learning rate fades to %g %% of its peak or less, so "
+                "the last weights hardly differ, and an average with earlier ones is no better "
+                "or lower; leave it out",
+                ", ".join(given),
                 config.schedule.name,
                 100 * ANNEALED,
             )

@@ -119,6 +119,7 @@ def _create_population(
         optimizer=config.train.optimizer,
         device=hardware.device,
         dtype=hardware.dtype,
+        ema=config.evaluate.ema,
     )
 
 

@@ -91,6 +91,24 @@ def run(overrides: Sequence[str]) -> Record:
     return read_record(Path(job.hydra_cfg.hydra.runtime.output_dir))
 
 
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """What these overrides come to, without Hydra's part; references stand as they are.
+
+    Raises:
+        UserError: an override can't be applied.
+    """
+    import hydra
+    from omegaconf import OmegaConf
+
+    with known_errors(overrides):
+        prepare()
+        with _own_hydra():
+            config = hydra.compose(CONFIG, list(overrides))
+            plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
 def _start(call: Callable[[Hydra], Any], overrides: Sequence[str]) -> Any:
     import hydra
 

@@ -183,6 +183,12 @@ class Study:
         with known_errors(), writable(Path(folder)):
             return save_report(self.report, Path(folder))[0]
 
+    def print(self) -> None:
+        """Print the table and the verdict: styled on a terminal, as plain text elsewhere."""
+        from kdsweep.report.table import print_sweep
+
+        print_sweep(self.report)
+
     def __repr__(self) -> str:
         from rich.console import Console
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep import streams
+from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.base import (
     Batch,
     Loss,
     Outputs,
     Shapes,
-    adapter_key,
     at_least_float32,
     classes,
     classifier,

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from kdsweep.losses.options import LossSpec, Value
+from kdsweep.losses.options import LossSpec, Option, Value
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # tap -> shape of one image's feature
 
@@ -64,6 +64,7 @@ class Loss(ABC):
     """
 
     spec: ClassVar[LossSpec]
+    options: ClassVar[Mapping[str, Option]] = {}  # for a spec that is made of them
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
@@ -100,9 +101,15 @@ class Loss(ABC):
         """Learnable parts that stand between a tapped feature and this loss.
 
         Keys are ``adapter_key("student", tap)`` and ``adapter_key("teacher", tap)``; a tap
-        without an entry reaches the loss as it is. They are drawn from torch's global generator,
+        without an entry reaches the loss as it is. A module that takes all features of a side
+        has the key ``adapter_key("student")``. They are drawn from torch's global generator,
         belong to each member, and are trained, clipped, checkpointed and counted with it (those
-        on the teacher's side too). They are made of layers that have a grouped form.
+        on the teacher's side too).
+
+        Members train together where they are made of ``nn.Conv2d``, ``nn.BatchNorm2d``,
+        ``nn.Linear``, and operations that treat all channels alike: [B, N * C, ...] has the
+        channels of N members side by side. A module with ``stacks = True`` takes parameters of
+        the shape [N, ...] and such features by itself.
 
         Args:
             student_shapes: of one image's feature, by tap: (C, H, W) or (D,).
@@ -156,11 +163,6 @@ class Loss(ABC):
     @abstractmethod
     def compute(self, batch: Batch, h: Mapping[str, Tensor]) -> Tensor:
         """The loss [N]: what each kind of loss defines."""
-
-
-def adapter_key(side: str, tap: str) -> str:
-    """Where ``adapters()`` keeps the module of a tap (module names can't hold dots)."""
-    return f"{side}/{tap.replace('.', '/')}"
 
 
 def classes(model: nn.Module) -> int:

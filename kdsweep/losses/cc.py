@@ -25,7 +25,7 @@ def correlation(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Peng et al. 2019, Correlation Congruence for Knowledge Distillation, in the form that
     its authors gave to the benchmark of Tian et al. 2020 (HobbitLong/RepDistiller, CC.py), whose
-    weight and published accuracies are those of this form. The paper's equation 5 compares the
+    weight and published accuracies are those of this form. The paper itself compares the
     networks' matrices of kernels instead.
     """
     delta = (student - teacher).abs()

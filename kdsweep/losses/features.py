@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from kdsweep.errors import UserError
 from kdsweep.losses.base import Batch, Loss, at_least_float32
 from kdsweep.losses.options import Layers, Option
 from kdsweep.models.base import layer_names
-from kdsweep.models.taps import INPUT, tap_shapes
+from kdsweep.models.taps import INPUT, tap_shapes, tapped
 from kdsweep.registry import did_you_mean
 
 LISTED = 40  # names of layers in an error message
@@ -41,6 +43,7 @@ class FeatureLoss(Loss):
     of such a loss include ``TAPS``.
     """
 
+    options = TAPS
     single: ClassVar[bool] = False  # whether the loss takes one pair of layers alone
 
     def __init__(self, **parts: Any) -> None:
@@ -52,6 +55,11 @@ class FeatureLoss(Loss):
         self.teacher_taps = self._taps("teacher", teacher, default[1])
         given = f"distill.losses.{self.name}.student_taps={list(self.student_taps)}"
         n = len(self.student_taps)
+        if not n:
+            raise UserError(
+                f"distill.losses.{self.name}: no stages were found in the networks; name layers "
+                "with student_taps and teacher_taps"
+            )
         if n != len(self.teacher_taps):
             raise UserError(
                 f"{given}: allowed is as many layers as "
@@ -92,6 +100,23 @@ def last_stages(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...]
     ours, theirs = stages(student), stages(teacher)
     n = min(len(ours), len(theirs))
     return ours[-n:], theirs[-n:]
+
+
+@torch.no_grad()
+def unactivated(model: nn.Module, stage: str, image_size: int) -> str:
+    """The tap before the ReLU that ends a stage; the stage itself where none does."""
+    *_, (inner, last) = model.get_submodule(stage).named_modules()
+    name = f"{stage}.{inner}".rstrip(".")
+    if not isinstance(last, nn.ReLU | nn.ReLU6 | nn.LeakyReLU):
+        return stage
+    shape = (1, 3, image_size, image_size)
+    training = model.training
+    model.eval()
+    with tapped(model, (stage, name)) as outputs:
+        model(torch.linspace(-1, 1, math.prod(shape)).view(shape))
+    model.train(training)
+    ends = outputs[stage].shape == outputs[name].shape and outputs[stage].equal(outputs[name])
+    return f"{name}{INPUT}" if ends else stage
 
 
 def equal_stages(student: nn.Module, teacher: nn.Module, image_size: int) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep.errors import UserError
-from kdsweep.losses.base import Batch, Shapes, adapter_key
+from kdsweep.losses.adapters import adapter_key
+from kdsweep.losses.base import Batch, Shapes
 from kdsweep.losses.features import TAPS, FeatureLoss, equal_stages, last_stages, match_maps
 from kdsweep.losses.options import LossSpec
 

@@ -16,6 +16,8 @@ STANDARDIZE: Mapping[str, Option] = {"standardize": Switch(default=False)}
 class LogitLoss(Loss):
     """A loss on both networks' logits, whose options include ``STANDARDIZE``."""
 
+    options = STANDARDIZE
+
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's [N, B, K], in float32 at least."""
         assert batch.teacher is not None

@@ -34,7 +34,8 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
         [*].
 
     Source: Huang and Wang 2017, Like What You Like: Knowledge Distill via Neuron Selectivity
-    Transfer, equations 5 and 8 (d = 2, c = 0).
+    Transfer, with its polynomial kernel (x . y + c)^d for d = 2 and c = 0, as in
+    HobbitLong/RepDistiller, NST.py.
     """
     ours, theirs = (selectivity(maps) for maps in match_maps(student, teacher))
     within = mean_kernel(ours, ours) + mean_kernel(theirs, theirs)

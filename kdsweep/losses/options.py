@@ -20,11 +20,13 @@ class Number:
         default: None where the value is ``distill.<option>`` unless the loss has one of its own.
         positive: whether 0 is refused.
         fraction: whether 0 is refused, and 1 and more.
+        signed: whether it may be below 0.
     """
 
     default: float | None
     positive: bool = False
     fraction: bool = False
+    signed: bool = False
 
     def parse(self, key: str, given: object) -> float:
         """The value of the option ``key``.
@@ -36,11 +38,14 @@ class Number:
         allowed = "a number above 0" if above_0 else "a number, 0 or more"
         if self.fraction:
             allowed += " and below 1"
+        if self.signed:
+            allowed = "a number"
         if isinstance(given, bool) or not isinstance(given, int | float):
             raise UserError(f"{key}={given}: allowed is {allowed}")
         value = float(given)
         limit = 1.0 if self.fraction else math.inf
-        if not (0 <= value < limit) or (above_0 and value == 0):
+        size = abs(value) if self.signed else value
+        if not (0 <= size < limit) or (above_0 and value == 0):
             raise UserError(f"{key}={given}: allowed is {allowed}")
         return value
 

@@ -36,7 +36,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
         [*]. It is KL, a sum over j, divided by B: the published weight goes with the mean.
 
     Source: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge
-    Transfer, equations 3 to 7, and its code (probabilistic_kt).
+    Transfer, and its code (passalis/probabilistic_kt; HobbitLong/RepDistiller, PKT.py).
     """
     p_s, p_t = neighbours(student), neighbours(teacher)
     return (p_t * ((p_t + _EPS) / (p_s + _EPS)).log()).mean((-2, -1))

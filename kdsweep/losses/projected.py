@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from kdsweep.losses.base import Shapes, adapter_key
+from kdsweep.losses.adapters import adapter_key
+from kdsweep.losses.base import Shapes
 from kdsweep.losses.features import TAPS, FeatureLoss
 from kdsweep.losses.options import Count, Option
 
@@ -20,6 +21,7 @@ class ProjectedLoss(FeatureLoss):
     Both projections are the student's to learn, the teacher's too.
     """
 
+    options = PROJECTED
     single = True
 
     def adapters(self, student_shapes: Shapes, teacher_shapes: Shapes) -> nn.ModuleDict:

@@ -1,11 +1,12 @@
-"""The losses by name, made from the user's options."""
+"""The losses by name, kdsweep's own and a user's, made from the user's options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from kdsweep.errors import UserError
 from kdsweep.losses.adversarial import Adversarial
@@ -15,6 +16,7 @@ from kdsweep.losses.cc import CC
 from kdsweep.losses.crd import CRD
 from kdsweep.losses.dist import DIST
 from kdsweep.losses.dkd import DKD
+from kdsweep.losses.function import function_loss
 from kdsweep.losses.hinton import Hinton
 from kdsweep.losses.hints import FitNet, MultiLevel
 from kdsweep.losses.infonce import InfoNCE
@@ -23,19 +25,80 @@ from kdsweep.losses.nkd import NKD
 from kdsweep.losses.nst import NST
 from kdsweep.losses.options import LossSpec
 from kdsweep.losses.pkt import PKT
+from kdsweep.losses.reviewkd import ReviewKD
 from kdsweep.losses.rkd import RKD
 from kdsweep.losses.sp import SP
 from kdsweep.losses.teacherless import LabelSmoothing, TeacherFree
 from kdsweep.losses.vid import VID
 from kdsweep.registry import Registry, did_you_mean
 
+Given = TypeVar("Given", bound=Callable[..., Tensor] | type[Loss])
 LOSSES: Registry[type[Loss]] = Registry("loss")
 for _loss in (
     *(Hinton, LogitMSE, LogitMAE, DKD, DIST, NKD),
     *(LabelSmoothing, TeacherFree),
-    *(FitNet, MultiLevel, Attention, SP, PKT, NST, CC, VID, RKD, InfoNCE, CRD, Adversarial),
+    *(
+        FitNet,
+        MultiLevel,
+        Attention,
+        SP,
+        PKT,
+        NST,
+        CC,
+        VID,
+        ReviewKD,
+        RKD,
+        InfoNCE,
+        CRD,
+        Adversarial,
+    ),
 ):
     LOSSES.add(_loss.spec.name, _loss)
+
+
+def register_loss(name: str, *, weight: float = 1.0) -> Callable[[Given], Given]:
+    """Make a function on logits, or a class, known as ``distill.losses.NAME``.
+
+    A function is called with those of ``student_logits`` [N, B, K], ``teacher_logits``
+    [N, B, K], ``labels`` int64 [N, B] and ``temperature`` [N] that it names, and gives the loss
+    of each of the N members [N], a mean over the batch; its other parameters are options, see
+    ``kdsweep.losses.function``. A class is a ``Loss``, such as a ``FeatureLoss``; its options
+    beside the weight are its ``options``, unless it has a whole ``spec``.
+
+    Args:
+        name: as in the configuration.
+        weight: by default.
+
+    Raises:
+        UserError: the name is taken, or it can't be made a loss.
+    """
+
+    def add(given: Given) -> Given:
+        LOSSES.add(name, as_loss(name, given, weight=weight), origin=given.__module__)
+        return given
+
+    return add
+
+
+def as_loss(name: str, given: object, *, weight: float = 1.0) -> type[Loss]:
+    """The class of a loss that is given as one, or as a function.
+
+    Raises:
+        UserError: it is neither, or its signature is not a loss's.
+    """
+    if inspect.isfunction(given):
+        return function_loss(name, given, weight=weight)
+    if not inspect.isclass(given) or not issubclass(given, Loss):
+        raise UserError(
+            f"loss {name}: is a {type(given).__name__}; allowed is a function, or a class of "
+            "kdsweep.Loss"
+        )
+    if not hasattr(given, "spec"):
+        spec = LossSpec(name=name, weight=weight, options=given.options)
+        given.spec = spec
+    if given.spec.name != name:
+        raise UserError(f"loss {name}: its spec calls it {given.spec.name}; call it the same")
+    return given
 
 
 def loss_names() -> tuple[str, ...]:
@@ -72,8 +135,20 @@ def create_loss(
     Raises:
         UserError: an unknown loss, option or layer, a value out of its range, or no teacher.
     """
-    spec = loss_spec(name)
-    allowed = spec.all_options
+    made = LOSSES.get(name, given=f"distill.losses.{name}")
+    return create(made, options, student=student, teacher=teacher, image_size=image_size)
+
+
+def create(
+    loss: type[Loss],
+    options: Mapping[str, Any],
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    image_size: int = 32,
+) -> Loss:
+    """A loss of a class that need not be registered; see ``create_loss``."""
+    name, allowed = loss.spec.name, loss.spec.all_options
     parsed = {}
     for option, given in options.items():
         key = f"distill.losses.{name}.{option}"
@@ -83,12 +158,12 @@ def create_loss(
                 f"{', '.join(allowed)}{did_you_mean(option, allowed)}"
             )
         parsed[option] = allowed[option].parse(key, given)
-    if spec.needs_teacher and teacher is None:
+    if loss.spec.needs_teacher and teacher is None:
         raise UserError(
             f"distill.losses.{name}: allowed with a teacher only; those without one are "
             + ", ".join(other for other in LOSSES if not LOSSES[other].spec.needs_teacher)
         )
-    return LOSSES[name](options=parsed, student=student, teacher=teacher, image_size=image_size)
+    return loss(options=parsed, student=student, teacher=teacher, image_size=image_size)
 
 
 def create_losses(

@@ -28,7 +28,8 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         [*].
 
-    Source: Tung and Mori 2019, Similarity-Preserving Knowledge Distillation, equations 1 to 4.
+    Source: Tung and Mori 2019, Similarity-Preserving Knowledge Distillation, in the form that its
+    author verified for the benchmark of Tian et al. 2020 (HobbitLong/RepDistiller, SP.py).
     """
     return (similarities(student) - similarities(teacher)).square().mean((-2, -1))
 

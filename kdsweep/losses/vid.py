@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsweep.errors import UserError
-from kdsweep.losses.base import Batch, Shapes, adapter_key
+from kdsweep.losses.adapters import adapter_key
+from kdsweep.losses.base import Batch, Shapes
 from kdsweep.losses.features import TAPS, FeatureLoss, last_stages, match_maps
 from kdsweep.losses.options import LossSpec
 
@@ -31,8 +32,8 @@ def gaussian_nll(mean: Tensor, scale: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         [*].
 
-    Source: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer,
-    equations 4 to 6.
+    Source: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer, and its
+    code (ssahn0215/variational-information-distillation; HobbitLong/RepDistiller, VID.py).
     """
     mean, teacher = match_maps(mean, teacher)
     variance = F.softplus(scale) + _EPS

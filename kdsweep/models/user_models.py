@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -172,4 +173,49 @@ def check_logits(net: nn.Module, *, classes: int, image_size: int, given: str) -
         raise UserError(
             f"{given}: of images {list(images.shape)} it gives {shape}; allowed are logits "
             f"[2, {classes}]"
+        )
+
+
+def check_network(model: nn.Module, *, image_size: int, given: str) -> None:
+    """See that every parameter learns, and that an image's logits depend on that image alone.
+
+    Args:
+        model: left as it is.
+        image_size: pixels, height and width.
+        given: what the user gave for the model, for the errors.
+
+    Raises:
+        UserError: names the first parameter that is frozen or unused, or says what is wrong.
+    """
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        raise UserError(
+            f"{given}: its parameter {frozen[0]} is frozen, but every parameter is trained; make "
+            "it a buffer (register_buffer)"
+        )
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3, image_size, image_size, generator=draw)
+    tried = copy.deepcopy(model).train()
+    named = dict(tried.named_parameters())
+    with torch.random.fork_rng(devices=[]):
+        logits = tried(images)
+    found = (
+        torch.autograd.grad(logits.logsumexp(-1).sum(), list(named.values()), allow_unused=True)
+        if logits.requires_grad
+        else (None,) * len(named)
+    )
+    unused = [name for name, gradient in zip(named, found, strict=True) if gradient is None]
+    if unused:
+        raise UserError(
+            f"{given}: its parameter {unused[0]} has no gradient; leave out what forward does not "
+            "use, and what cuts gradients off (detach, no_grad)"
+        )
+    tried.eval()
+    with torch.no_grad():
+        together, alone = tried(images)[:1], tried(images[:1])
+    if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4):
+        raise UserError(
+            f"{given}: an image's logits depend on the images beside it (first logit alone "
+            f"{float(alone[0, 0]):.6g}, in a batch of 4 {float(together[0, 0]):.6g}); look for a "
+            "reshape or a mean over dim 0"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,23 @@ class Classifier(nn.Module):
         model: a trained network.
         mean: of each channel, of pixels from 0 to 1.
         std: likewise.
+        image_size: pixels, height and width.
     """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(
-        self, model: ImageClassifier, *, mean: Sequence[float], std: Sequence[float]
+        self,
+        model: ImageClassifier,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        image_size: int,
     ) -> None:
         super().__init__()
         self.model = model
+        self.image_size = image_size
         scale, shift = affine(DataConfig(mean=list(mean), std=list(std)), torch.float32, "cpu")
         self.register_buffer("scale", scale[:, None, None])
         self.register_buffer("shift", shift[:, None, None])
@@ -48,6 +56,13 @@ class Classifier(nn.Module):
         """The logits, with the same roundings as in training."""
         logits: Tensor = self.model(images.to(torch.float32) * self.scale + self.shift)
         return logits
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """The same as a graph, which takes any number of images."""
+        images = torch.zeros((2, 3, self.image_size, self.image_size), dtype=torch.uint8)
+        batch = torch.export.Dim("batch", min=1)
+        return torch.export.export(self, (images,), dynamic_shapes={"images": {0: batch}})
 
 
 def create_classifier(
@@ -65,12 +80,14 @@ def create_classifier(
     """
     with torch.random.fork_rng(devices=[]):
         model = create_model(
-            ModelConfig(name=manifest.architecture, width=manifest.width),
+            ModelConfig(
+                name=manifest.architecture, width=manifest.width, kwargs=dict(manifest.kwargs)
+            ),
             classes=len(manifest.classes),
             image_size=manifest.image_size,
         )
     load_state(model, state, given=given)
-    return Classifier(model, mean=manifest.mean, std=manifest.std)
+    return Classifier(model, mean=manifest.mean, std=manifest.std, image_size=manifest.image_size)
 
 
 def read_student(file: Path, manifest: Manifest) -> Classifier:

@@ -13,6 +13,7 @@ from kdsweep.package.candidates import BASELINE
 from kdsweep.package.choice import Choice
 from kdsweep.package.formats import Format
 from kdsweep.package.manifest import Manifest, Scores
+from kdsweep.registry import ORIGINS
 from kdsweep.results.record import NetworkRecord
 
 
@@ -37,6 +38,8 @@ def describe(choice: Choice, config: Config, *, study: str) -> Manifest:
         seed_choice=choice.seed_reason,
         architecture=model.name,
         width=model.width,
+        kwargs=model.kwargs,
+        plugin=ORIGINS.get(("model", model.name)),
         classes=weights.classes,
         image_size=config.data.image_size,
         mean=tuple(config.data.mean),
@@ -59,7 +62,9 @@ def describe(choice: Choice, config: Config, *, study: str) -> Manifest:
 
 def dataset_name(data: DataConfig) -> str:
     """The dataset; of a user's own images the folder, without where it lies."""
-    own = data.name == "imagefolder" and data.root is not None
+    if data.source != "kdsweep":
+        return f"{data.source} {data.name}"
+    own = data.name in ("imagefolder", "arrays") and data.root is not None
     return f"{data.name} {Path(data.root or '').name}" if own else data.name
 
 

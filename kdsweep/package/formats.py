@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kdsweep.errors import KdsweepError, UserError, first_line
+from kdsweep.models.registry import ARCHITECTURES
 from kdsweep.package.classifier import (
     Classifier,
     Logits,
@@ -25,6 +26,7 @@ from kdsweep.package.classifier import (
 )
 from kdsweep.package.manifest import Manifest
 
+SAFETENSORS = "safetensors"
 INPUT, OUTPUT = "images", "logits"
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _EMBEDDED = "model.json"  # in a file of torch.export's
@@ -85,6 +87,8 @@ def open_model(path: Path) -> Opened:
         if not there:
             files = ", ".join(one.file for one in FORMATS.values())
             raise UserError(f"{given}: holds none of {files}; python -m kdsweep.package makes one")
+        if len(there) > 1 and there[0].name == SAFETENSORS and _needs_plugin(path / there[0].file):
+            there = there[1:]
         return there[0].open(path / there[0].file)
     suffixes = {Path(one.file).suffix: one for one in FORMATS.values()}
     if path.suffix not in suffixes:
@@ -135,10 +139,26 @@ def _write_safetensors(path: Path, classifier: Classifier, manifest: Manifest) -
 def _open_safetensors(path: Path) -> Opened:
     from safetensors.torch import load_file
 
+    if _needs_plugin(path):
+        raise UserError(
+            f"model={path}: its architecture is a user's own, whose code this file does not "
+            "hold; give the package's model.pt2 or model.onnx"
+        )
     with _reading(path):
-        manifest = Manifest.from_metadata(_header(path)["__metadata__"])
+        manifest = _manifest_of(path)
         classifier = create_classifier(manifest, load_file(path), given=f"model={path}")
     return Opened(manifest=manifest, logits=of_module(classifier))
+
+
+def _needs_plugin(path: Path) -> bool:
+    """Whether a safetensors file is of an architecture that this process does not have."""
+    with _reading(path):
+        manifest = _manifest_of(path)
+    return manifest.plugin is not None and manifest.architecture not in ARCHITECTURES
+
+
+def _manifest_of(path: Path) -> Manifest:
+    return Manifest.from_metadata(_header(path)["__metadata__"])
 
 
 def _header(path: Path) -> Mapping[str, Any]:
@@ -151,16 +171,8 @@ def _header(path: Path) -> Mapping[str, Any]:
 
 def _write_export(path: Path, classifier: Classifier, manifest: Manifest) -> None:
     with _exporting("export", manifest):
-        program = exported(classifier, manifest)
-        torch.export.save(program, path, extra_files={_EMBEDDED: json.dumps(manifest.to_json())})
-
-
-def exported(classifier: Classifier, manifest: Manifest) -> torch.export.ExportedProgram:
-    """The classifier as a graph that takes any number of images."""
-    size = manifest.image_size
-    images = torch.zeros((2, 3, size, size), dtype=torch.uint8)
-    batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(classifier, (images,), dynamic_shapes={INPUT: {0: batch}})
+        about = {_EMBEDDED: json.dumps(manifest.to_json())}
+        torch.export.save(classifier.program, path, extra_files=about)
 
 
 def _open_export(path: Path) -> Opened:
@@ -176,7 +188,7 @@ def _open_export(path: Path) -> Opened:
 def _write_onnx(path: Path, classifier: Classifier, manifest: Manifest) -> None:
     with _exporting("onnx", manifest):
         program = torch.onnx.export(
-            exported(classifier, manifest),
+            classifier.program,
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamo=True,
@@ -210,7 +222,7 @@ FORMATS = {
     one.name: one
     for one in (
         Format(
-            name="safetensors",
+            name=SAFETENSORS,
             file="model.safetensors",
             by="PyTorch",
             write=_write_safetensors,

@@ -85,6 +85,8 @@ class Manifest:
     seed_choice: str  # why this seed
     architecture: str
     width: float
+    kwargs: Mapping[str, Any]  # of a plugin's architecture, for its function
+    plugin: str | None  # the module of a user's that the architecture is of
     classes: tuple[str, ...]
     image_size: int  # pixels, height and width
     mean: tuple[float, ...]  # of each channel, of pixels from 0 to 1
@@ -123,8 +125,8 @@ class Manifest:
 
     def to_metadata(self) -> dict[str, str]:
         """By field: texts as they are, everything else as JSON."""
-        plain = self.to_json()
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in plain.items()}
+        texts = self._texts()
+        return {k: v if k in texts else json.dumps(v) for k, v in self.to_json().items()}
 
     @classmethod
     def from_metadata(cls, given: Mapping[str, str]) -> Self:
@@ -133,11 +135,16 @@ class Manifest:
         Raises:
             KeyError, TypeError, ValueError: it is something else, or of another version.
         """
-        texts = {field.name for field in dataclasses.fields(cls) if field.type == "str"}
+        texts = cls._texts()
         names = [field.name for field in dataclasses.fields(cls)]
         return cls.from_json(
             {name: given[name] if name in texts else json.loads(given[name]) for name in names}
         )
+
+    @classmethod
+    def _texts(cls) -> set[str]:
+        """The fields that are always texts; one that may be null is told apart as JSON."""
+        return {field.name for field in dataclasses.fields(cls) if field.type == "str"}
 
     @property
     def name(self) -> str:

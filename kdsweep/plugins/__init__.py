@@ -7,6 +7,12 @@ which stands behind its name in the typed configuration (``{my_loss.py: 1f0c...}
 records, in studies and in what other processes are sent: they find it unchanged, or fail.
 """
 
-from kdsweep.plugins.imported import Plugin, load, load_installed, source_of, used
+from kdsweep.plugins.imported import (
+    load,
+    load_installed,
+    refuse_interactive,
+    source_of,
+    used,
+)
 
-__all__ = ["Plugin", "load", "load_installed", "source_of", "used"]
+__all__ = ["load", "load_installed", "refuse_interactive", "source_of", "used"]

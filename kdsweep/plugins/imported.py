@@ -89,6 +89,19 @@ def source_of(kind: str, name: str) -> str | None:
     return None if module is None else _plugin(module).source
 
 
+def refuse_interactive(loaded: Mapping[str, str] | None) -> None:
+    """Let nothing of a notebook be wanted by another process.
+
+    Raises:
+        UserError: one of the plugins, as ``load`` gives them, is a notebook.
+    """
+    if (loaded or {}).get(MAIN) == NO_FILE:
+        raise UserError(
+            f"plugins={MAIN}: was registered in a notebook or at a prompt, which no other process "
+            "can import; put it into a file, and give plugins=[FILE]"
+        )
+
+
 def _named(given: object) -> Mapping[str, str | None]:
     if isinstance(given, Mapping) and all(isinstance(v, str) for kv in given.items() for v in kv):
         return given
@@ -173,10 +186,7 @@ def _main() -> Plugin:
         file = Path(at).resolve()
         return Plugin(key=MAIN, source=source_hash(file, file.parent))
     if MAIN not in ORIGINS.values():
-        raise UserError(
-            f"plugins={MAIN}: was registered in a notebook or at a prompt, which no other process "
-            "can import; put it into a file, and give plugins=[FILE]"
-        )
+        refuse_interactive({MAIN: NO_FILE})
     return Plugin(key=MAIN, source=NO_FILE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from kdsweep.config import OBJECTIVES
 from kdsweep.evaluate.cost import TIMED_BATCHES
-from kdsweep.results.cells import CellRecords
+from kdsweep.results.cells import CellRecords, short_value
 from kdsweep.results.data import Cell, Model, Sweep
 from kdsweep.results.record import COMPLETE, Metrics, NetworkRecord, Record
 
@@ -101,7 +101,8 @@ def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
     broken = cell.unfinished
     own = _own_costs(cell.last, keys)
     return Cell(
-        label=" ".join(f"{key}={value}" for key, value in values.items()) or label_of(cell.last),
+        label=" ".join(f"{key}={short_value(value)}" for key, value in values.items())
+        or label_of(cell.last),
         values=values,
         accuracy_by_seed=by_seed,
         state=COMPLETE if broken is None else broken.state,

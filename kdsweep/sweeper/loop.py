@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -21,13 +21,13 @@ from kdsweep.jobs.records import failed_record
 from kdsweep.jobs.session import Session
 from kdsweep.results.cells import DRAWN
 from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
-from kdsweep.store import writable
 from kdsweep.sweeper.address import StudyAddress
 from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweeper.batch import launch
 from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
 from kdsweep.sweeper.cells import Cells
 from kdsweep.sweeper.concluding import conclude
+from kdsweep.sweeper.folder import folder_of_study
 from kdsweep.sweeper.glance import open_page
 from kdsweep.sweeper.launcher import refuse_chdir, refuse_handlers
 from kdsweep.sweeper.lease import Lease
@@ -43,6 +43,8 @@ from kdsweep.sweeper.study import OWNER, Claim, SweepStudy, Unit
 if TYPE_CHECKING:
     from kdsweep.jobs.job import Job
     from kdsweep.sweeper.sweeper import KdsweepSweeper
+
+SUBDIR = "${kdsweep.first:${trial},${hydra:job.num}}"  # as conf/config.yaml has it
 
 log = logging.getLogger(__name__)
 
@@ -97,41 +99,48 @@ class SweepLoop:
         with read_write(self.config), open_dict(self.config):
             self.config.study = name
         self.folder = Path(self.config.hydra.sweep.dir)
-        with writable(self.folder):  # before anything is written elsewhere
-            self.folder.mkdir(parents=True, exist_ok=True)
-        storage = open_storage(self.typed.storage)
-        opened = open_study(
-            name=name,
-            storage=storage,
-            directions=self._directions(),
-            sampler=optuna.samplers.RandomSampler(),  # never draws: see SweepStudy.ask
-            pruner=create_pruner(self.typed.pruner, self.typed.train.epochs),
-        )
-        lease = Lease(storage, storage.get_study_id_from_name(name))
-        self.study = SweepStudy(opened, storage, self.space.distributions, lease)
-        with exclusive(storage, name):
-            adopt(opened, content)
-            adopt_axes(opened, self.space.distributions)
-            adopt_sampler(opened, adaptive=self.adaptive)
-            self.rounds = Rounds(
-                self.study, self.cells, points, self.folder, self.options.n_trials
-            )
-        with lease, Session(self.typed, self.datasets) as session:
+        directions = self._directions()
+        pruner = create_pruner(self.typed.pruner, self.typed.train.epochs)
+        if not self.grid:
+            self.space.checked(self.options.enqueue)
+        with (
+            folder_of_study(self.folder, name) as keep,
+            Session(self.typed, self.datasets) as session,
+        ):
             self.session = session
-            try:
-                self._train_all(content)
-                conclude(self.study, self.folder)
-            except BaseException as error:
-                give_up(session, name, error)
-                raise
-            report_study(
-                session,
-                self.typed,
-                self.folder,
-                name,
-                adaptive=self.adaptive,
-                optuna_study=opened,
+            storage = self._open_storage()
+            opened = open_study(
+                name=name,
+                storage=storage,
+                directions=directions,
+                sampler=optuna.samplers.RandomSampler(),  # never draws: see SweepStudy.ask
+                pruner=pruner,
             )
+            lease = Lease(storage, storage.get_study_id_from_name(name))
+            self.study = SweepStudy(opened, storage, self.space.distributions, lease)
+            with exclusive(storage, name):
+                adopt(opened, content)
+                adopt_axes(opened, self.space.distributions)
+                adopt_sampler(opened, adaptive=self.adaptive)
+                keep()
+                self.rounds = Rounds(
+                    self.study, self.cells, points, self.folder, self.options.n_trials
+                )
+            with lease:
+                try:
+                    self._train_all(content)
+                    conclude(self.study, self.folder)
+                except BaseException as error:
+                    give_up(session, name, error)
+                    raise
+                report_study(
+                    session,
+                    self.typed,
+                    self.folder,
+                    name,
+                    adaptive=self.adaptive,
+                    optuna_study=opened,
+                )
         self._refuse_failures()
         return StudyAddress(
             name=name,
@@ -140,6 +149,14 @@ class SweepLoop:
             folder=self.folder,
             adaptive=self.adaptive,
         )
+
+    def _open_storage(self) -> optuna.storages.RDBStorage:
+        """The study's database, after whatever may be refused without making one."""
+        url = self.typed.storage
+        there = not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+        storage = open_storage(url) if there else None
+        self.session.tracker.prepare()
+        return storage or open_storage(url)
 
     def _directions(self) -> Sequence[str]:
         """One for each objective: what it asks for, or what the user set."""
@@ -162,7 +179,10 @@ class SweepLoop:
             if not self.grid:
                 self.study.enqueue(self.space.checked(self.options.enqueue), DRAWN)
         if self.study.trials():
-            self.session.tracker.close_dangling(self.study.name)
+            lease = self.study.lease
+            self.session.tracker.close_dangling(
+                self.study.name, lambda owner: lease.is_lost(str(owner))
+            )
         self.rounds.announce()
         fixed = content["fixed"]
         assert isinstance(fixed, dict)
@@ -335,9 +355,10 @@ def _reason(error: BaseException | None) -> str:
 
 def _refuse_subdir(config: DictConfig) -> None:
     """A trial's folder is named by its number: that is where its record is looked for."""
-    given = str(OmegaConf.to_container(config.hydra.sweep, resolve=False))
-    if "${trial}" not in given.rpartition("subdir")[2]:
+    plain: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    given = plain["subdir"]
+    if given not in (SUBDIR, "${trial}"):
         raise UserError(
-            "hydra.sweep.subdir: allowed is to leave it out, since every trial's folder "
+            f"hydra.sweep.subdir={given}: allowed is to leave it out, since every trial's folder "
             "is named by its number; hydra.sweep.dir=FOLDER moves them all"
         )

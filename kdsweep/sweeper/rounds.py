@@ -150,10 +150,10 @@ class Rounds:
         points = self._race_points()
         self.units = [Unit.of(points[i], self.outcome.round + 1) for i in self.outcome.pending]
         log.info(
-            "round %d of %d: %d cells go on, %d are decided, %d left",
+            "round %d of %d: %s on, %d decided, %d left open",
             self._number,
             self._last,
-            len(self.units),
+            "1 cell goes" if len(self.units) == 1 else f"{len(self.units)} cells go",
             sum(c.verdict != "open" for c in self.outcome.cells),
             sum(c.verdict == "open" and not c.racing for c in self.outcome.cells),
         )
@@ -258,6 +258,14 @@ class Rounds:
         warn_of_idle_average(self.cells.plans)
         if self.race is not None and missing == total:
             log.info("%s", forecast_sentence(forecast(self.race.design)))
+        if self.race is None and self.has_more:
+            log.info(
+                "%d trials x %d seeds find cells by their scores; then the best %d race with "
+                "fresh seeds, for a verdict",
+                total,
+                self.config.seeds,
+                min(self.config.verdict.top, total),
+            )
 
 
 def _is_busy(trial: FrozenTrial) -> bool:

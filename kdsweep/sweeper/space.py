@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import (
     OptunaSweeperImpl,
     create_params_from_overrides,
@@ -43,10 +44,9 @@ class Space:
                 create_params_from_overrides([one])
             except ValueError as error:
                 raise UserError(f"{one}: {error}") from error
-        distributions, fixed, plain = create_params_from_overrides([*given, *arguments])
-        self.distributions: dict[str, BaseDistribution] = {
-            key: value for key, value in distributions.items() if key not in fixed
-        }
+        last = _last_of_each_key([*given, *arguments])
+        self.distributions: dict[str, BaseDistribution]
+        self.distributions, fixed, plain = create_params_from_overrides(last)
         self.fixed = [f"{key}={value}" for key, value in fixed.items()] + list(plain)
 
     def cells(self, enqueued: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -173,3 +173,10 @@ def allows(distribution: BaseDistribution, value: Any) -> bool:
         return distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError):
         return False
+
+
+def _last_of_each_key(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those whose key is given again later: as in Hydra, the last wins."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    last = {o.input_line if o.is_delete() else o.get_key_element(): o for o in parsed}
+    return [str(o.input_line) for o in last.values()]

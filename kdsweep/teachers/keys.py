@@ -22,11 +22,12 @@ def recipe(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[s
     train = dataclasses.asdict(config.train)
     for name in ("device", "precision", "threads", "fuse", "bank", "channels_last"):
         del train[name]
-    return {
+    made = {
         **_setting(config, dataset, hardware),
         "train": train,
         "schedule": config.schedule,
     }
+    return {**made, "ema": config.evaluate.ema} if config.evaluate.ema else made
 
 
 def _setting(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[str, Any]:
@@ -71,7 +72,10 @@ def _hash(path: Path, stamp: tuple[int, ...]) -> str:
 
 
 def teacher_config(config: Config) -> Config:
-    """The config that the teacher is trained with: ``train`` with what is the teacher's own."""
+    """The config that the teacher is trained with: ``train`` with what is the teacher's own.
+
+    Its weights are never averaged: ``evaluate`` is about what students are judged by.
+    """
     own, train = config.teacher, config.train
     optimizer = dataclasses.replace(
         train.optimizer,
@@ -82,7 +86,8 @@ def teacher_config(config: Config) -> Config:
     )
     epochs = train.epochs if own.epochs is None else own.epochs
     train = dataclasses.replace(train, epochs=epochs, optimizer=optimizer)
-    return dataclasses.replace(config, train=train)
+    evaluate = dataclasses.replace(config.evaluate, ema=0.0)
+    return dataclasses.replace(config, train=train, evaluate=evaluate)
 
 
 def teacher_key(config: Config, dataset: DeviceDataset, hardware: Hardware) -> str:

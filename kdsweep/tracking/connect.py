@@ -139,6 +139,8 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
     Raises:
         UserError: The store can't be created, reached or written.
     """
+    with refused(store):
+        _reach(store)
     with refused(store), locked(store), warnings.catch_warnings():
         # MLflow's own, of options that SQLAlchemy means to drop.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -152,8 +154,6 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
         from mlflow.tracking._tracking_service import utils
 
         utils._artifact_repos_cache.clear()  # by run id alone, which a copied store has as well
-        if store.database is None and store.artifacts is not None:
-            database.reach(store.uri)
         with http_limit(SERVER_S):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)
@@ -168,6 +168,20 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
         store.experiment,
     )
     return client, experiment_id
+
+
+def _reach(store: Store) -> None:
+    """Ask a server once, before anything is written here."""
+    if store.database is not None:
+        return
+    if store.artifacts is not None:
+        database.reach(store.uri)
+        return
+    quieten()
+    from mlflow import MlflowClient
+
+    with http_limit(SERVER_S):
+        MlflowClient(store.uri, store.uri).get_experiment_by_name(store.experiment)
 
 
 def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:

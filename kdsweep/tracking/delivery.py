@@ -6,7 +6,7 @@ the id that we gave it as a tag, and looked for by it before another try.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from kdsweep.errors import UserError
 from kdsweep.tracking import calls
 from kdsweep.tracking.base import RecordRefused, RunRecord, StoreAway
 from kdsweep.tracking.connect import locked
-from kdsweep.tracking.owner import Owner, this_process
+from kdsweep.tracking.owner import Owner
 from kdsweep.tracking.params import key_name
 from kdsweep.tracking.records import (
     UNSENT,
@@ -202,7 +202,23 @@ class Delivery:
                 end = self._end_of_sweep(read, record.study) or record.end_ms
                 self._end(run, record, end, again=again)
 
-    def end_dead(self, run: Run, study: str, reason: str) -> None:
+    def end_lost(self, run: Run, study: str, is_lost: Callable[[Owner], bool]) -> bool:
+        """End a run that lost processes alone have open; whether it was ended.
+
+        A sweep's run forgets those that are lost; a session that opens it again ends it then.
+        """
+        having = owners(run)
+        lost = [owner for owner in having if is_lost(owner)]
+        if run.data.tags[KIND] == "sweep":
+            for owner in lost:
+                self.client.delete_tag(run.info.run_id, sweep_key(owner))
+        if not lost or len(lost) < len(having):
+            return False
+        gone = ", ".join(f"{owner.pid} on {owner.host}" for owner in lost)
+        self._end_dead(run, study, f"its process ({gone}) ended without closing it")
+        return True
+
+    def _end_dead(self, run: Run, study: str, reason: str) -> None:
         """End a run that no process has open any more, with the time of its last sign."""
         last = self._end_of_sweep(run, study) if run.data.tags[KIND] == "sweep" else None
         end = last or calls.last_sign(self.client, run)
@@ -261,10 +277,9 @@ class Delivery:
         return locked(self._store, wait=LOCK_S, error=StoreAway)
 
 
-def own_key() -> str:
-    """The tag that this process has on the sweeps that it has open."""
-    me = this_process()
-    return f"{OWNER}.{key_name(me.host)[:100]}.{me.pid}"
+def sweep_key(owner: Owner) -> str:
+    """The tag that a process has on the sweeps that it has open."""
+    return f"{OWNER}.{key_name(owner.host)[:100]}.{owner.pid}"
 
 
 def owners(run: Run) -> list[Owner]:

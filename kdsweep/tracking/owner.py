@@ -60,15 +60,11 @@ class Owner:
         return kernel and self.space == other.space
 
     def is_dead(self) -> bool:
-        """Whether the process is known to have ended; what this host can't see may live."""
-        here = this_process()
-        if self.host != here.host:
-            return False
-        if self.boot != here.boot:
-            return True
-        if self.space != here.space:
-            return False
-        return start_of(self.pid) != self.start
+        """Whether the process is known to have ended; one that can't be seen from here may live.
+
+        So may one of another boot: a host of the same name.
+        """
+        return self.is_seen_from(this_process()) and start_of(self.pid) != self.start
 
 
 @lru_cache(maxsize=1)

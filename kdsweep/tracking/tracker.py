@@ -18,7 +18,7 @@ import getpass
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdsweep.config.secrets import hide_passwords
@@ -31,11 +31,10 @@ from kdsweep.tracking.delivery import (
     OWNER,
     STUDY,
     SWEEP,
-    own_key,
-    owners,
     run_record,
+    sweep_key,
 )
-from kdsweep.tracking.owner import this_process
+from kdsweep.tracking.owner import Owner, this_process
 from kdsweep.tracking.params import flatten, key_name
 from kdsweep.tracking.records import (
     UNSENT,
@@ -100,7 +99,8 @@ class Tracker:
         """
         if self._connection is None:
             return ""
-        ours = {**_source(), **tags, STUDY: study, KIND: "sweep", own_key(): str(this_process())}
+        me = this_process()
+        ours = {**_source(), **tags, STUDY: study, KIND: "sweep", sweep_key(me): str(me)}
         record = OpenSweep(
             run=SWEEP + study, study=study, params=flatten(params), tags=ours, start_ms=_now()
         )
@@ -283,13 +283,18 @@ class Tracker:
                     end_ms=end,
                     study=study,
                     owner=str(this_process()),
-                    owner_key=own_key(),
+                    owner_key=sweep_key(this_process()),
                 )
             )
         self._connection.settle(run)
 
-    def close_dangling(self, study: str) -> int:
-        """Close the runs of a study that dead processes of this host left open; how many."""
+    def close_dangling(self, study: str, is_lost: Callable[[Owner], bool] = Owner.is_dead) -> int:
+        """Close the runs of a study that lost processes left open; how many.
+
+        Args:
+            study: its name.
+            is_lost: whether a process has ended; by itself, those that can be looked up here.
+        """
         if self._connection is None:
             return 0
         delivery, closed = self._connection.open(), 0
@@ -297,12 +302,7 @@ class Tracker:
         with refused(store), limit, locked(store):
             open_runs = delivery.search(study, "attributes.status = 'RUNNING'")
             for run in reversed(open_runs):  # the sweep last: it ends with the last of its runs
-                dead = owners(run)
-                if dead and all(owner.is_dead() for owner in dead):
-                    gone = ", ".join(f"{owner.pid} on {owner.host}" for owner in dead)
-                    reason = f"its process ({gone}) ended without closing it"
-                    delivery.end_dead(run, study, reason)
-                    closed += 1
+                closed += delivery.end_lost(run, study, is_lost)
         return closed
 
     def runs_of(self, study: str, *, tagged: str | None = None) -> list[RunRecord]:

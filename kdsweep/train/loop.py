@@ -67,7 +67,9 @@ class _Training:
             logits = self._whole_epoch(epoch)
         for i, member in enumerate(self.population.members):
             assert logits is not None
-            state, own = self.population.state_dict(i), logits[i].cpu().clone()
+            with self.population.averaged():
+                state = self.population.state_dict(i)
+            own = logits[i].cpu().clone()
             self.results[member.name] = self._result(member, "finished", state=state, logits=own)
         return self.results
 
@@ -99,6 +101,7 @@ class _Training:
         )
         for step, batch in enumerate(setup.source.batches(self.chunks, epoch), epoch * steps):
             sums += train_step(setup, self.chunks, batch, step) * batch.size
+            self.population.average(step)
             images += batch.size
             setup.observer.step(step + 1, setup.epochs * steps)
         mean: Tensor = sums / images
@@ -162,9 +165,10 @@ class _Training:
         """Logits [N, n, K] on the evaluation images; where memory runs out, in smaller batches."""
         while True:
             try:
-                return predict(
-                    self.chunks, self.setup.evaluation, self.setup.hardware, self.eval_batch
-                )
+                with self.population.averaged():
+                    return predict(
+                        self.chunks, self.setup.evaluation, self.setup.hardware, self.eval_batch
+                    )
             except torch.OutOfMemoryError as error:
                 if self.eval_batch == 1:
                     raise TrainingError(

@@ -6,7 +6,8 @@ hyperparameters and the seed of its random streams, each with the member axis fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,6 +39,7 @@ class Population:
         optimizer: the update rule; each member's ``lr`` and ``weight_decay`` override its own.
         device: where the state lives.
         dtype: of parameters and activations (float64 for exact comparisons).
+        ema: decay of the moving average of each member's weights, a step; 0: there is none.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Population:
         optimizer: OptimizerConfig,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        ema: float = 0.0,
     ) -> None:
         self.members = members
         self.device = device
@@ -64,6 +67,8 @@ class Population:
                 buffers.setdefault(name, []).append(b)
         self.params = {k: _stack(v, device, dtype) for k, v in params.items()}
         self.buffers = {k: _stack(v, device, dtype) for k, v in buffers.items()}
+        self.ema = ema
+        self.averages = [v.detach().clone() for v in self._averaged()]
         self.template = next(iter(started.values())).to(device=device, dtype=dtype)
         self.clock = seed_dropout(self.template)
         self.grouped: nn.Module | None = None  # of any number of members, once it was tried
@@ -104,6 +109,7 @@ class Population:
         self.members = [self.members[i] for i in alive]
         self.params = {k: v[index] for k, v in self.params.items()}
         self.buffers = {k: v[index] for k, v in self.buffers.items()}
+        self.averages = [v[index] for v in self.averages]
         self.hyper = {k: v[index] for k, v in self.hyper.items()}
         self.seeds = self.seeds[index]
         optimizer = self.optimizer.members(slice(None))
@@ -117,13 +123,38 @@ class Population:
 
     def restore(self, saved: list[Tensor]) -> None:
         """Put a snapshot back, in place: chunks stay valid."""
-        with torch.no_grad():
-            for value, before in zip(self._changing(), saved, strict=True):
-                value.copy_(before)
+        _copy(saved, self._changing())
 
     def _changing(self) -> list[Tensor]:
         moments = [m for moment in self.optimizer.moments for m in moment]
-        return [*self.params.values(), *self.buffers.values(), *moments]
+        return [*self.params.values(), *self.buffers.values(), *moments, *self.averages]
+
+    def _averaged(self) -> list[Tensor]:
+        """What there is a moving average of: none, or parameters and running statistics."""
+        both = (*self.params.values(), *self.buffers.values())
+        return [v for v in both if v.is_floating_point()] if self.ema > 0 else []
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """Take the weights after step ``step`` (from 0) into their moving averages.
+
+        Each is the mean of the weights after every step so far, with ``ema`` to the power of
+        their age as their weight: the start, which is no step's, has no part in it.
+        """
+        if self.averages:
+            newest = (1 - self.ema) / (1 - self.ema ** (step + 1))
+            torch._foreach_lerp_(self.averages, self._averaged(), newest)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have the averages, if any, in the place of the weights for a while; chunks see them."""
+        weights = self._averaged()
+        trained = [v.clone() for v in weights]
+        _copy(self.averages, weights)
+        try:
+            yield
+        finally:
+            _copy(trained, weights)
 
     def state_dict(self, i: int) -> dict[str, Tensor]:
         """Member ``i``'s parameters and buffers by name, copied to the CPU.
@@ -141,6 +172,12 @@ def _build_seeded(build: Callable[[], Student], seed: int) -> Student:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+@torch.no_grad()
+def _copy(values: Sequence[Tensor], places: Sequence[Tensor]) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)
 
 
 def _stack(tensors: list[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:

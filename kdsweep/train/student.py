@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from kdsweep.losses.base import Loss, adapter_key
+from kdsweep.losses.adapters import adapted
+from kdsweep.losses.base import Loss
 from kdsweep.losses.curriculum import CurriculumTheta
 from kdsweep.models.taps import tap_shapes, tapped
 
@@ -52,22 +53,13 @@ class Student(nn.Module):
     def _adapt(self, side: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not features:
             return {}
-        adapted = {}
+        given = {}
         for name, taps in self.wanted[side].items():
-            for tap in taps:
-                adapter = self._adapter(name, adapter_key(side, tap))
-                feature = features[tap]
-                adapted[f"{name}/{tap}"] = feature if adapter is None else adapter(feature)
-        return adapted
-
-    def _adapter(self, loss: str, key: str) -> nn.Module | None:
-        if loss not in self.adapters:
-            return None
-        own = self.adapters[loss]
-        assert isinstance(own, nn.ModuleDict)
-        if key not in own:
-            return None
-        return own[key]
+            own = self.adapters[name] if name in self.adapters else nn.ModuleDict()
+            assert isinstance(own, nn.ModuleDict)
+            for tap, feature in adapted(own, side, taps, features).items():
+                given[f"{name}/{tap}"] = feature
+        return given
 
 
 def student_taps(losses: Mapping[str, Loss]) -> tuple[str, ...]:

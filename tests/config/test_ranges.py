@@ -157,6 +157,7 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
         ["validation", "published"],
     ),
     (EvaluateConfig, "evaluate.batch_size", [0], "a number above 0", [1]),
+    (EvaluateConfig, "evaluate.ema", [-0.1, 1.0], "0 (no average) up to below 1", [0.0, 0.99]),
     (EvaluateConfig, "evaluate.last_epochs", [0, -1], "a number above 0", [1, 5]),
     (TrackingConfig, "tracking.backend", ["wandb"], "one of local, server, none", ["local"]),
     (TrackingConfig, "tracking.patience", [-1.0, NAN, INF], "0 or more", [0.0, 5.0]),
@@ -228,12 +229,12 @@ UNCHECKED = {
     ("Config", "data"), ("Config", "pair"), ("Config", "distill"), ("Config", "train"),
     ("Config", "schedule"), ("Config", "teacher"), ("Config", "evaluate"),
     ("Config", "tracking"), ("Config", "pruner"), ("Config", "verdict"), ("Config", "storage"),
-    ("Config", "root"), ("Config", "study"), ("Config", "trial"),
+    ("Config", "root"), ("Config", "study"), ("Config", "trial"), ("Config", "plugins"),
 }  # fmt: skip
 CROSS = {
     ("OptimizerConfig", "nesterov"), ("DataConfig", "root"), ("TrackingConfig", "uri"),
     ("DataConfig", "subset"), ("DataConfig", "image_column"), ("DataConfig", "label_column"),
-    ("DataConfig", "options"),
+    ("DataConfig", "options"), ("Config", "plugins"),
     ("TeacherConfig", "assistants"), ("DistillConfig", "schedules"),
     ("DistillConfig", "inversion"), ("DistillConfig", "generator"),
 }  # fmt: skip

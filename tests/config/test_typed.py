@@ -26,7 +26,7 @@ GIVEN = {  # options that ask something of the user
     "data=arrays": ("data.root=a.npz",),
     "data=torchvision": ("data.name=SVHN",),
     "data=huggingface": ("data.name=a/b", "data.label_column=digit"),
-    "data=registered": ("data.name=mine", "+data.options.blue=[1,2]"),
+    "data=registered": ("data.name=mine", "data.options.blue=[1,2]"),
     "tracking=server": ("tracking.uri=http://127.0.0.1:5000",),
 }
 OTHERS = (

@@ -7,6 +7,7 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -100,3 +101,23 @@ def test_a_batch_is_no_larger_than_the_data(root: Path) -> None:
     large = replace(fits, train=TrainConfig(threads=1, batch_size=101))
     with pytest.raises(UserError, match=r"^train.batch_size=101: allowed is 2 to 100, the number"):
         Datasets().load(large, ONE_BY_ONE)
+
+
+def test_test_images_are_missed_where_they_are_to_be_read(tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    images = np.zeros((60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_val=images, y_val=labels)
+    data = DataConfig(name="arrays", root=str(tmp_path / "a.npz"), image_size=8, val_fraction=None)
+    asked = replace(config(tmp_path), data=data, train=TrainConfig(threads=1, batch_size=8))
+    made = Datasets().load(asked, ONE_BY_ONE)
+    assert (len(made.evaluation.labels), len(made.test.labels)) == (60, 0)
+    test = replace(asked, evaluate=EvaluateConfig(test=True))
+    line = r"^data.root=.*a.npz: has no test images, and a confirmation is judged on them: add som"
+    with pytest.raises(UserError, match=line):
+        Datasets().load(test, ONE_BY_ONE)
+    taken = replace(test, data=replace(data, test_fraction=0.5))
+    assert len(Datasets().load(taken, ONE_BY_ONE).test.labels) == 30
+    none = replace(data, val_fraction=0.0)
+    published = replace(asked, data=none, evaluate=EvaluateConfig(protocol="published"))
+    with pytest.raises(UserError, match=r"and evaluate\.protocol=published is judged on them"):
+        Datasets().load(published, ONE_BY_ONE)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def _load(root: Path, **options: float) -> Dataset:
+def _load(root: Path, **options: float | None) -> Dataset:
     config = DataConfig(
         name="imagefolder",
         root=str(root),
@@ -71,6 +72,45 @@ def test_validation_is_carved_from_train(root: Path) -> None:
     data = _load(root, val_fraction=0.5)
     assert torch.bincount(data.train.labels).tolist() == [3, 3, 3]
     assert torch.bincount(data.val.labels).tolist() == [3, 3, 3]
+
+
+def test_validation_images_have_a_folder_of_their_own(root: Path) -> None:
+    (root / "test").rename(root / "val")
+    data = _load(root, val_fraction=None)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [18, 6, 0]
+    expected = [_colour("test", label, i) for label in CLASSES for i in range(2)]
+    assert data.val.images[:, :, 0, 0].tolist() == [list(c) for c in expected]
+    shutil.copytree(root / "val", root / "test")
+    three = _load(root, val_fraction=None)
+    assert [len(part) for part in (three.train, three.val, three.test)] == [18, 6, 6]
+    (root / "val" / "owl").rename(root / "owl")
+    shutil.rmtree(root.parent / "cache")
+    assert "1 of the classes in train have no folder in val (owl)" in _refused(root)
+
+
+def test_folders_of_classes_alone_are_split(root: Path) -> None:
+    data = _load(root / "train", val_fraction=None)
+    assert data.classes == CLASSES
+    parts = (data.train, data.val, data.test)
+    assert [len(part) for part in parts] == [13, 1, 4]
+    colours = torch.cat([part.images[:, :, 0, 0] for part in parts]).tolist()
+    whole = [list(_colour("train", label, i)) for label in CLASSES for i in range(6)]
+    assert sorted(colours) == sorted(whole)
+    names = torch.cat([part.labels for part in parts]).tolist()
+    assert [CLASSES[label] for label in names] == [CLASSES[blue // 80] for _, blue, _ in colours]
+
+
+def test_a_class_may_be_called_train(root: Path) -> None:
+    (root / "train" / "dog").rename(root / "train" / "train")
+    data = _load(root / "train", val_fraction=None)
+    assert data.classes == ("cat", "owl", "train")
+    assert len(data.train) + len(data.val) + len(data.test) == 18
+
+
+def test_images_beside_folders_of_classes(root: Path) -> None:
+    Image.new("RGB", (8, 8)).save(root / "train" / "stray.png")
+    line = _refused(root / "train")
+    assert f"{root}/train itself holds images (1: stray.png); move them to <class>/" in line
 
 
 def test_decoded_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -154,6 +154,20 @@ def test_students_alone_are_baselines_of_their_seeds(
     assert ("delta_vs_baseline" in left.seeds[0].metrics) == (trial is not None)
 
 
+def test_baseline_and_student_are_judged_by_averages_of_the_same_training(tmp_path: Path) -> None:
+    given = ("distill=label_smoothing", "train.epochs=2")
+    plain, averaged = train([job(tmp_path, *given), job(tmp_path, *given, "evaluate.ema=0.9")])
+    assert plain.record is not None
+    assert averaged.record is not None
+    own, other = plain.record.seeds[0], averaged.record.seeds[0]
+    losses = [[epoch["train_loss"] for epoch in seed.history] for seed in (own, other)]
+    assert losses[0] == losses[1]
+    assert own.metrics["val_nll"] != other.metrics["val_nll"]
+    (last,), (average,) = plain.record.baselines, averaged.record.baselines
+    assert last.key != average.key
+    assert last.metrics["val_nll"] != average.metrics["val_nll"]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_record_keeps_no_password(
     tmp_path: Path, diverging: Callable[[str, int], None], fails: bool

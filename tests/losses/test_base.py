@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from kdsweep.losses.base import adapter_key, at_least_float32, classes, epoch_number, per_image
+from kdsweep.losses.adapters import adapter_key
+from kdsweep.losses.base import at_least_float32, classes, epoch_number, per_image
 from tests.losses.toy import Toy
 
 

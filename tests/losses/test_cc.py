@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdsweep.losses.base import adapter_key
+from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.cc import correlation
 from tests.losses.toy import SHAPES, Case, f64, make
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdsweep.losses.base import adapter_key
+from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.infonce import infonce
 from tests.losses.toy import SHAPES, f64, make
 

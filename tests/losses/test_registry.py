@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdsweep.errors import UserError
-from kdsweep.losses.base import adapter_key
+from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.registry import (
     create_loss,
     create_losses,

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from kdsweep.errors import UserError
-from kdsweep.losses.base import adapter_key
+from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.vid import Scaled, gaussian_nll, regressor
 from tests.losses.toy import SHAPES, Case, f64, make
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep.losses import Outputs, create_loss
-from kdsweep.losses.base import Loss, adapter_key
+from kdsweep.losses.adapters import adapted
+from kdsweep.losses.base import Loss
 
 CLASSES = 4
 IMAGES = 12  # of the training set
@@ -70,6 +71,7 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("nst", {}),
     ("cc", {"dimensions": 5}),
     ("vid", {}),
+    ("reviewkd", {}),
     ("rkd", {}),
     ("infonce", {"dimensions": 5}),
     ("crd", {"dimensions": 5, "negatives": 6}),
@@ -155,11 +157,8 @@ def adapted_shapes(loss: Loss) -> dict[str, dict[str, tuple[int, ...]]]:
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for side, taps in (("student", loss.student_taps), ("teacher", loss.teacher_taps)):
         shapes[side] = {}
-        for tap in taps:
-            feature = torch.zeros(1, *SHAPES[side][tap])
-            key = adapter_key(side, tap)
-            if key in adapters:
-                feature = adapters[key](feature)
+        features = {tap: torch.zeros(1, *SHAPES[side][tap]) for tap in taps}
+        for tap, feature in adapted(adapters, side, taps, features).items():
             shapes[side][tap] = tuple(feature.shape[1:])
     return shapes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdsweep import registry
+from kdsweep.data.sources.registered import DATASETS
 from kdsweep.losses.registry import LOSSES
 from kdsweep.models.registry import ARCHITECTURES
 from kdsweep.plugins import imported
@@ -18,7 +19,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    tables = [registry.ORIGINS, imported._IMPORTED, LOSSES._entries, ARCHITECTURES._entries]
+    registries = (LOSSES, ARCHITECTURES, DATASETS)
+    tables = [registry.ORIGINS, imported._IMPORTED, *(one._entries for one in registries)]
     before, modules = [dict(table) for table in tables], set(sys.modules)
     yield tmp_path
     for table, kept in zip(tables, before, strict=True):

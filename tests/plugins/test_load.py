@@ -228,13 +228,3 @@ def python(*arguments: str) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
-
-
-def test_what_is_public_is_there() -> None:
-    import kdsweep
-
-    assert {*kdsweep._FROM} == {*kdsweep.__all__}
-    for name in kdsweep.__all__:
-        assert getattr(kdsweep, name).__module__.startswith("kdsweep.")
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = kdsweep.nothing

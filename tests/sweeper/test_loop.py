@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.sweeper import cells
 from kdsweep.sweeper import study as studies
 from tests.sweeper.fake import Study, studying
 
@@ -211,3 +212,49 @@ def test_a_process_that_comes_too_late_has_not_failed(study: Study) -> None:
 def test_a_custom_search_space_is_refused_with_a_way_out(study: Study) -> None:
     with pytest.raises(UserError, match="hydra/sweeper=optuna"):
         study.sweep(score, *GRID, "hydra.sweeper.custom_search_space=a.b")
+
+
+@pytest.mark.parametrize("subdir", ["same", "${trial}-${seed}", "x${trial}"])
+def test_trials_that_would_share_a_folder_are_refused(study: Study, subdir: str) -> None:
+    with pytest.raises(UserError, match=r"^hydra\.sweep\.subdir=.*: allowed is to leave it out"):
+        study.sweep(fail, *GRID, f"hydra.sweep.subdir='{subdir}'")
+    assert list(study.folder.glob("*.db")) == []
+
+
+def test_studies_that_would_share_a_folder_are_refused(study: Study) -> None:
+    folder = f"hydra.sweep.dir={study.folder}/hydra/studies/a"
+    study.sweep(score, *GRID, "study=a", folder)
+    study.sweep(fail, *GRID, "study=a", folder)  # finished
+    with pytest.raises(UserError, match=r"^hydra\.sweep\.dir=.*/a: holds study a, and"):
+        study.sweep(fail, *GRID, "study=b", folder)
+    assert optuna.get_all_study_names(study.storage) == ["a"]
+
+
+REFUSED = {
+    "storage=nonsense": "storage=nonsense",
+    "storage=postgresql+psycopg2://u@127.0.0.1:1/d": "storage=",
+    "tracking=server tracking.uri=http://127.0.0.1:1": "tracking.uri=",
+    "search=random hydra.sweeper.enqueue=[{distill.temperature:9}]": "hydra.sweeper.enqueue",
+    "hydra.sweeper.direction=[minimize,minimize]": "hydra.sweeper.direction",
+    "train.epochs=0": "train.epochs",
+    "hydra.sweep.subdir=same": "hydra.sweep.subdir",
+}
+
+
+@pytest.mark.parametrize("asked", REFUSED)
+def test_a_refusal_leaves_nothing_behind(study: Study, asked: str) -> None:
+    with pytest.raises(UserError, match=f"^{REFUSED[asked]}"):
+        study.sweep(fail, *GRID, *asked.split())
+    left = [path for path in study.folder.iterdir() if path.name != "store"]  # prepared images
+    assert left == []
+
+
+def test_many_cells_say_how_far_their_checks_are(
+    study: Study, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "MANY", 5)
+    monkeypatch.setattr(cells, "SOME", 2)
+    with caplog.at_level(logging.INFO, logger="kdsweep.sweeper.cells"):
+        study.sweep(score, *GRID)
+    lines = [one.getMessage() for one in caplog.records if one.name == "kdsweep.sweeper.cells"]
+    assert lines == ["checking 6 cells", "checked 2 of 6 cells", "checked 4 of 6 cells"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,16 +63,18 @@ def test_decided_cells_stop_and_the_others_get_fresh_seeds(study: Study) -> None
         (("schedule=cosine,onecycle", "evaluate.last_epochs=2"), 1),
         (("schedule=constant,onecycle", "evaluate.last_epochs=2"), 1),
         (("schedule=constant", "evaluate.last_epochs=2"), 0),
+        (("schedule=cosine", "evaluate.ema=0.9"), 1),
+        (("schedule=constant", "evaluate.ema=0.9"), 0),
         (("schedule=cosine",), 0),
     ],
 )
-def test_an_average_over_last_epochs_that_agree_is_warned_of_once_before_training(
+def test_an_average_of_what_hardly_differs_is_warned_of_once_before_training(
     study: Study, caplog: pytest.LogCaptureFixture, given: tuple[str, ...], warnings: int
 ) -> None:
     found: list[int] = []
 
     def look(point: dict[str, str]) -> dict[int, float]:
-        found.append(sum("evaluate.last_epochs=2" in line for line in caplog.messages))
+        found.append(sum(line.startswith("evaluate.") for line in caplog.messages))
         return accuracies(point)
 
     study.sweep(look, *GRID, *given, "train.epochs=3")
@@ -170,7 +173,10 @@ def test_a_failed_seed_does_not_take_its_cell_out(study: Study) -> None:
     assert all(cell.low is not None for cell in broken)
 
 
-def test_the_best_of_a_sampler_race_with_fresh_seeds(study: Study) -> None:
+def test_the_best_of_a_sampler_race_with_fresh_seeds(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     arguments = (
         "search=random", "hydra.sweeper.n_trials=6", "seeds=3", "verdict.top=2", "study=drawn",
     )  # fmt: skip
@@ -181,6 +187,11 @@ def test_the_best_of_a_sampler_race_with_fresh_seeds(study: Study) -> None:
         return {s: baseline(s) + gain for s in range(first, first + 3)}
 
     points = study.sweep(value, *arguments).points
+    plan = caplog.messages.index(
+        "6 trials x 3 seeds find cells by their scores; then the best 2 race with fresh seeds, "
+        "for a verdict"
+    )
+    assert plan < caplog.messages.index("the best 2 of 6 race, with fresh seeds")
     drawn = [p for p in points if p["round"] == "0"]
     raced = [p for p in points if p["round"] == "1"]
     assert len(drawn) == 6

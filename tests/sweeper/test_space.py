@@ -71,3 +71,24 @@ def test_a_plugin_that_was_edited_is_another_study_and_one_that_was_moved_is_not
     assert mine != content(plugins={"my_loss.py": "34cd"})
     assert mine != content()
     assert mine == content(plugins={"/conf/my_loss.py": "12ab"})
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "axes", "fixed"),
+    [
+        ({}, ["a=1", "a=1,2"], {"a": (1, 2)}, []),
+        ({}, ["a=1,2", "a=1"], {}, ["a=1"]),
+        ({}, ["a=1,2", "a=3,4"], {"a": (3, 4)}, []),
+        ({}, ["a=1", "a=2"], {}, ["a=2"]),
+        ({"a": "3"}, ["a=1,2"], {"a": (1, 2)}, []),
+        ({"a": "choice(1,2)"}, ["a=3"], {}, ["a=3"]),
+        ({}, ["~b", "a=1,2", "~c"], {"a": (1, 2)}, ["~b", "~c"]),
+    ],
+)
+def test_of_a_key_that_is_given_twice_the_last_counts(
+    params: dict[str, Any], given: list[str], axes: dict[str, tuple[int, ...]], fixed: list[str]
+) -> None:
+    space = Space(params, given)
+    found = {key: getattr(axis, "choices", None) for key, axis in space.distributions.items()}
+    assert found == axes
+    assert space.fixed == fixed

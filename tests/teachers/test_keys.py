@@ -114,6 +114,7 @@ TABLE: dict[str, tuple[object, str]] = {
     "evaluate.test": (True, NOTHING),
     "evaluate.latency": (True, NOTHING),
     "evaluate.last_epochs": (2, NOTHING),  # of a curve that is stored whole
+    "evaluate.ema": (0.98, BASELINE),  # a teacher's weights are not averaged
     "evaluate.batch_size": (10, NOTHING),
     "tracking.backend": ("none", NOTHING),
     "tracking.uri": ("http://127.0.0.1:5000", NOTHING),

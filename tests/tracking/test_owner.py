@@ -61,12 +61,15 @@ def test_a_reused_process_id_is_another_process() -> None:
 
 def test_what_this_host_cannot_see_may_live() -> None:
     gone = replace(this_process(), start="1")
-    assert not replace(gone, host="elsewhere").is_dead()
+    assert not replace(gone, host="elsewhere", boot="another").is_dead()
+    assert not replace(gone, boot="another").is_dead(), "a host of the same name"
     assert not replace(gone, space="pid:[1]").is_dead()
 
 
-def test_nothing_survives_a_reboot() -> None:
-    assert replace(this_process(), boot="an earlier one").is_dead()
+def test_the_name_of_a_host_says_nothing_of_what_can_be_seen() -> None:
+    here = this_process()
+    gone = replace(here, start="1", host="a container's own name, in this namespace")
+    assert gone.is_dead() == bool(here.boot)
 
 
 def test_after_a_fork_the_child_is_the_owner(

@@ -50,6 +50,24 @@ def start(root: Path, name: str) -> subprocess.Popen[str]:
     )
 
 
+CELL = """
+import dataclasses
+import sys
+from pathlib import Path
+from kdsweep.tracking import delivery, owner, tracker
+from kdsweep.config import TrackingConfig
+
+host = dataclasses.replace(owner.this_process(), boot="another", pid=1)
+tracker.this_process = lambda: host
+from kdsweep.tracking import create_tracker
+
+made = create_tracker(TrackingConfig(experiment="shared"), root=Path(sys.argv[1]))
+sweep = made.open_sweep("away", params={}, tags={})
+made.open_run("cell", parent=sweep, params={}, tags={})
+made.shutdown()
+"""
+
+
 @pytest.fixture(scope="module")
 def fresh_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A root that two processes made at once: one left in the middle, one is to be killed."""
@@ -126,3 +144,16 @@ def test_processes_that_share_a_store_from_its_first_moment(
     assert states(tracker)["s"] == running
     tracker.close(sweep.run_id, "finished")
     assert states(tracker) == expected | {"s": finished}
+
+
+def test_runs_of_another_host_end_when_the_sweep_takes_it_for_lost(
+    tracker: Tracker, client: MlflowClient, fresh_root: Path
+) -> None:
+    subprocess.run([sys.executable, "-c", CELL, str(fresh_root)], check=True)
+    assert tracker.close_dangling("away") == 0, "a host of the same name may live"
+    sweep = tracker.open_sweep("away", params={}, tags={})
+    assert tracker.close_dangling("away", lambda owner: owner.boot == "another") == 1
+    status = {one.name: one.status for one in tracker.runs_of("away")}
+    assert status == {"away": "RUNNING", "cell": "KILLED"}, "we have the sweep open"
+    tracker.close(sweep, "finished")
+    assert client.get_run(sweep).info.status == "FINISHED", "the lost host is forgotten"

@@ -148,7 +148,7 @@ class Setting:
             optimizer=optimizer or OptimizerConfig(),
         )
 
-    def population(self, members: list[Member]) -> Population:
+    def population(self, members: list[Member], *, ema: float = 0.0) -> Population:
         filled = hyperparameters(self.losses)
         return Population(
             [dataclasses.replace(m, hyper={**filled, **m.hyper}) for m in members],
@@ -156,6 +156,7 @@ class Setting:
             optimizer=self.config.optimizer,
             device=torch.device("cpu"),
             dtype=torch.float64,
+            ema=ema,
         )
 
     def train(
@@ -169,8 +170,9 @@ class Setting:
         together: int | None = None,
         epochs: int = EPOCHS,
         source: BatchSource | None = None,
+        ema: float = 0.0,
     ) -> dict[str, Trained]:
-        population = self.population(members)
+        population = self.population(members, ema=ema)
         live = LiveTeacher(self.teacher.double(), hardware, teacher_taps(self.losses))
         stored = StoredImages(self.views, self.labels, teacher or live, batch_size=BATCH)
         setup = TrainingSetup(

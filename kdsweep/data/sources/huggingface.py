@@ -18,7 +18,7 @@ from kdsweep.data.sources.base import (
     image_hash,
 )
 from kdsweep.data.sources.labels import as_labels
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _splits(config: DataConfig) -> dict[PartName, Dataset]:
         else:
             opened = datasets.load_dataset(config.name, config.subset, cache_dir=config.root)
     except Exception as error:  # of the library's, its network's and its file formats' many kinds
-        line = str(error).split("\n")[0]
+        line = first_line(error)
         raise UserError(
             f"{config.given}: the datasets library can't open it ({type(error).__name__}: {line})"
         ) from error

@@ -13,7 +13,7 @@ from kdsweep.data.arrays import Pictures
 from kdsweep.data.decode import last_channels, require_uint8
 from kdsweep.data.sources.base import Found, Part, PartName, Parts, folder_of, remembered
 from kdsweep.data.sources.labels import as_labels
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.store import file_hash
 
 # Names of images and labels, Keras' and MedMNIST's among them.
@@ -58,7 +58,7 @@ def _read(config: DataConfig, file: Path) -> Pictures:
                 raise UserError(f"{config.given}: is a single array; allowed is {_ALLOWED}")
             return _parts(config, arrays).pictures()
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        line = str(error).split("\n")[0]
+        line = first_line(error)
         raise UserError(
             f"{config.given}: is no .npz file of plain arrays, or is damaged ({line}); write it "
             "with numpy.savez"

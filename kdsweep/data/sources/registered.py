@@ -10,7 +10,7 @@ from typing import Any
 from kdsweep.config import DataConfig
 from kdsweep.data.sources.base import PARTS, Found, PartName, folder_of
 from kdsweep.data.sources.torch_datasets import TorchDataset, parts_of
-from kdsweep.errors import KdsweepError, UserError
+from kdsweep.errors import KdsweepError, UserError, first_line
 from kdsweep.registry import Registry
 
 DatasetFunction = Callable[..., TorchDataset | None]
@@ -80,7 +80,7 @@ def _call(function: DatasetFunction, config: DataConfig, part: str) -> TorchData
     except KdsweepError:
         raise
     except Exception as error:  # whatever a user's code raises
-        line = str(error).split("\n")[0]
+        line = first_line(error)
         raise UserError(
             f"{config.given}: {part} can't be had ({type(error).__name__}: {line}); return None "
             "for a split that there is not"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from kdsweep.config import DataConfig
 from kdsweep.data.sources.base import Part, PartName, Parts, content_of, image_hash
 from kdsweep.data.sources.labels import as_labels
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 
 
 class TorchDataset(Protocol):
@@ -77,7 +77,7 @@ def _pair(dataset: TorchDataset, config: DataConfig, part: str, index: int) -> t
     try:
         given = dataset[index]
     except Exception as error:  # whatever another's code raises
-        line = str(error).split("\n")[0]
+        line = first_line(error)
         raise UserError(
             f"{config.given}: {part} image {index} can't be read ({type(error).__name__}: {line})"
         ) from error

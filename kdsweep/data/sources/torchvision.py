@@ -14,7 +14,7 @@ from kdsweep.data.decode import THREADS
 from kdsweep.data.sources.base import Found, PartName, Parts, Stamp, folder_of, remembered
 from kdsweep.data.sources.download import downloading, web_address
 from kdsweep.data.sources.torch_datasets import TorchDataset, parts_of
-from kdsweep.errors import UserError
+from kdsweep.errors import UserError, first_line
 from kdsweep.registry import did_you_mean
 
 Arguments = Mapping[PartName, Mapping[str, object]]
@@ -118,7 +118,7 @@ def _make(
     except (RuntimeError, OSError, ImportError):
         raise
     except Exception as error:  # whatever a damaged file makes torchvision raise
-        line = str(error).split("\n")[0]
+        line = first_line(error)
         raise UserError(
             f"{config.given}: its files in {root} are damaged ({type(error).__name__}: {line}); "
             "remove them, and they are downloaded again"
