@@ -24,6 +24,7 @@ def hydra_line(error: BaseException) -> str:
         or _unreadable(text)
         or _unknown_option(text)
         or _not_chosen(text)
+        or _in_file(text)
         or _unknown_key(text)
         or _wrong_value(error)
         or " ".join(text.split())
@@ -54,8 +55,12 @@ def _unreadable(text: str) -> str | None:
 
 
 def plain_line(error: BaseException, arguments: list[str]) -> str | None:
-    """The line for what Hydra has a bare ValueError or RuntimeError for; None for all else."""
+    """The line for what Hydra has no error of its own for; None for all else."""
     text = str(error)
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:  # PyYAML's
+        what = getattr(error, "problem", None) or "it can't be read"
+        return f"{mark.name}, line {mark.line + 1}: is no YAML: {what}"
     if isinstance(error, ValueError) and "Config group override" in text:
         return _option_line(arguments)
     plugin = re.match(r"Unknown plugin class : '(.*)'", text)
@@ -126,12 +131,29 @@ def _not_chosen(text: str) -> str | None:
     return f"{found.group(1)}: allowed with distill={methods[found.group(2)]}"
 
 
+def _in_file(text: str) -> str | None:
+    """A wrong key or value in a file of --config-dir."""
+    found = re.match(
+        r"In '([^']+)': \w+ raised while composing config:\s*([^\n]*).*?full_key: (\S+)",
+        text,
+        re.DOTALL,
+    )
+    if found is None:
+        return None
+    file, message, key = found.groups()
+    if re.match(r"Key '.*' (is )?not in ", message):
+        return f"{file}.yaml: {key}: no such key{_nearest(key, _all_keys())}"
+    return f"{file}.yaml: {_key_line(key, message)}"
+
+
 def _wrong_value(error: BaseException) -> str | None:
     cause = error.__cause__ if error.__cause__ is not None else error
     key = getattr(cause, "full_key", None)
     message = str(getattr(cause, "msg", None) or cause).splitlines()[0]
-    if not key:
-        return None
+    return _key_line(key, message) if key else None
+
+
+def _key_line(key: str, message: str) -> str:
     for pattern, allowed in _ALLOWED.items():
         found = re.match(pattern, message)
         if found is not None:
