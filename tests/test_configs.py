@@ -145,7 +145,7 @@ def commands() -> list[str]:
     """The command lines of README.md and docs/ that run kdsweep itself."""
     root = CONF.parent
     found = []
-    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+    for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
         for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(), re.M | re.S):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition("python -m kdsweep ")[2] for line in lines]
@@ -154,10 +154,16 @@ def commands() -> list[str]:
 
 def overrides_of(line: str) -> list[str]:
     """A command's overrides, the first of its values for what it sweeps."""
-    words = [word for word in shlex.split(line) if "=" in word and not word.startswith("-")]
+    given = shlex.split(line)
+    words = [word for word in given if "=" in word and not word.startswith("-")]
     chosen = []
+    if "--config-dir" in given:
+        folder = CONF.parent / given[given.index("--config-dir") + 1]
+        chosen.append(f"hydra.searchpath=[file://{folder}]")
     for override in OverridesParser.create().parse_overrides(words):
-        if override.is_sweep_override():
+        if override.is_interval_sweep():
+            value = str(override.value().start)
+        elif override.is_sweep_override():
             value = next(override.sweep_string_iterator())
         else:
             value = override.get_value_element_as_str()

@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from tests.conftest import Command
 
 # Used without an import of ours: pandas writes Parquet with pyarrow, SQLAlchemy speaks to
-# PostgreSQL with psycopg2, Optuna draws with cmaes, torch exports with onnx and onnxscript, and
-# the launchers are Hydra's to import.
+# PostgreSQL with psycopg2, Optuna draws with cmaes, torch exports with onnx and onnxscript, the
+# launchers are Hydra's to import, and the documentation's site is made by a command.
 NOT_IMPORTED = {
     "cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher", "onnx", "onnxscript",
     "nvidia-ml-py", "psutil",
