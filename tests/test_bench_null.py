@@ -55,13 +55,14 @@ def test_sweeps_that_find_a_difference_are_counted(
     tmp_path: Path, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     null.main(["sweeps=2", f"root={tmp_path}", "train.epochs=6"])
-    first, second, counts, correlation = capsys.readouterr().out.splitlines()
+    first, second, counts, correlation, maps = capsys.readouterr().out.splitlines()
     assert first.startswith("null-0: ")
     assert "in error 0 of 2 cells and 1 averages" in first
     assert "1 better" in second
     assert "in error 0 of 2 cells" not in second
     assert counts.startswith("1 of 2 sweeps in error ['null-1']")
     assert "correlation" in correlation
+    assert maps.endswith(" % of 20000 in error")
 
 
 def test_each_sweep_has_seeds_of_its_own(tmp_path: Path, commands: list[list[str]]) -> None:
@@ -84,3 +85,12 @@ def test_a_sweep_that_ends_with_an_error_ends_the_bench(
 def test_numbers_out_of_range(given: str) -> None:
     with pytest.raises(UserError, match="allowed is a whole number from"):
         null.main([given])
+
+
+def test_races_drawn_from_trainings_are_of_cells_that_do_not_differ(
+    tmp_path: Path, commands: list[list[str]]
+) -> None:
+    """At most the 5 % that a verdict allows, though these cells are 5 points apart."""
+    null_0, null_1 = (null.run(number, tmp_path, []) for number in (0, 1))
+    assert null.resampled([null_1]) < 0.06
+    assert null.resampled([null_0, null_1]) > 0.06  # what one sweep has and another not is noise

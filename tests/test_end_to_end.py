@@ -60,7 +60,9 @@ def test_it_ends_with_a_table_and_the_commands_that_go_on(sweep: Sweep) -> None:
     (ui,) = [line for line in lines if "mlflow ui" in line]
     assert ui.endswith("--backend-store-uri sqlite:///mlruns/mlflow.db")
     (address,) = [unquote(line) for line in lines if "/#/compare-runs?" in line]
-    assert all(run.info.run_id in address for run in sweep.runs["student"])
+    compared = [*sweep.runs["student"], *sweep.runs["baseline"]]
+    assert all(run.info.run_id in address for run in compared)
+    assert any(line.endswith(f"&viewStateShareKey={sweep.study}") for line in lines)
 
 
 def test_the_study_holds_five_trials_numbered_as_the_jobs(sweep: Sweep) -> None:
@@ -118,7 +120,8 @@ def test_runs_have_a_curve_and_agree_with_study_and_record(sweep: Sweep) -> None
         assert run.data.metrics["val_accuracy"] == pytest.approx(trial.value, rel=1e-6)
         baseline = sweep.runs["baseline"][0].data.metrics
         gain = run.data.metrics["val_accuracy"] - baseline["val_accuracy"]
-        assert run.data.metrics["delta_vs_baseline"] == pytest.approx(gain, abs=1e-4)
+        assert run.data.metrics["delta"] == pytest.approx(gain, abs=1e-4)
+        assert run.data.tags["kdsweep.verdict"] == "none", "one seed shows no spread"
         assert run.data.metrics["parameters"] == baseline["parameters"]
 
 
@@ -152,9 +155,9 @@ def test_runs_have_their_files_and_their_dataset(sweep: Sweep, tmp_path: Path) -
         assert {"checkpoint/model.safetensors", "config.yaml"} <= there
     for run in [run for role, found in sweep.runs.items() if role != "sweep" for run in found]:
         assert run.inputs is not None
-        (used,) = run.inputs.dataset_inputs
-        assert used.dataset.name == "digits"
-        assert used.dataset.digest
+        used = [one.dataset for one in run.inputs.dataset_inputs]
+        assert [one.name for one in used] == ["digits train", "digits val"]
+        assert all(one.digest for one in used)
 
 
 def test_a_run_has_its_resolved_config(sweep: Sweep, tmp_path: Path) -> None:
@@ -172,6 +175,20 @@ def test_the_parent_run_says_what_was_searched_and_what_was_not(sweep: Sweep) ->
     assert parent.data.params["search.distill.temperature"] == searched
     assert parent.data.params["data.name"] == "digits"
     assert "distill.temperature" not in parent.data.params
+
+
+def test_the_parent_run_says_what_was_found_on_which_machine(sweep: Sweep) -> None:
+    (parent,) = sweep.runs["sweep"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("**No verdict: one seed shows no spread")
+    assert "| cell | delta | verdict | n |" in note
+    assert parent.data.metrics["trials_complete"] == 5
+    assert 0 <= parent.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert parent.inputs is not None
+    assert len(parent.inputs.dataset_inputs) == 2
+    assert parent.info.end_time == max(
+        run.info.end_time for found in sweep.runs.values() for run in found if run != parent
+    )
 
 
 def test_which_images_are_right_is_kept(sweep: Sweep) -> None:
@@ -313,7 +330,7 @@ def test_the_printed_address_shows_the_five_runs_side_by_side(
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    assert "Comparing 5 Runs" in page
+    assert "Comparing 6 Runs" in page, "and the baseline"
     for run in sweep.runs["student"]:
         assert run.info.run_name in page
 

@@ -23,6 +23,7 @@ from tests.conftest import Command
 # the launchers are Hydra's to import.
 NOT_IMPORTED = {
     "cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher", "onnx", "onnxscript",
+    "nvidia-ml-py", "psutil",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kdsweep.errors import UserError
-from kdsweep.registry import Registry, did_you_mean
+from kdsweep.registry import Registry, did_you_mean, importing
 
 
 def animals() -> Registry[int]:
@@ -41,6 +41,22 @@ def test_a_name_is_taken_once() -> None:
         with pytest.raises(UserError, match=r"^animal cat: .* choose another name$"):
             again()
     assert registry["cat"] == 4
+
+
+def test_a_users_module_may_add_its_own_again_as_it_does_when_it_is_reloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kdsweep.registry.ORIGINS", {})
+    registry = animals()
+    registry.add("cow", 4, origin="mine")
+    registry.add("cow", 5, origin="mine")
+    assert registry["cow"] == 5
+    with importing("plugin"):
+        registry.add("dog", 6, origin="mine")
+        registry.add("ant", 1)  # kdsweep's own, imported meanwhile
+    for name, origin in (("cow", "other"), ("dog", "mine"), ("cat", "mine"), ("ant", "plugin")):
+        with pytest.raises(UserError, match="choose another name"):
+            registry.add(name, 3, origin=origin)
 
 
 def test_a_name_that_is_not_there_is_refused_with_the_nearest() -> None:

@@ -220,6 +220,7 @@ def test_what_was_confirmed_is_packaged_and_answers_as_in_training(
     (cell,) = [one for one in confirmed["verdict"]["cells"] if one["trial"] == about["trial"]]
     assert about["expected"]["mean"] == pytest.approx(fmean(cell["test_accuracy"]))
     assert about["expected"]["images"] == 359
+    assert about["alone"]["mean"] == pytest.approx(fmean(cell["baseline_test_accuracy"]))
     assert "python -m kdsweep.package study=pruned" in confirmed["out"]
 
 

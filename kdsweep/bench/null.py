@@ -16,16 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdsweep.bench.verdicts import planned
 from kdsweep.config.verdict import FIRST_BASELINE_SEED
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.race import Race
 from kdsweep.terminal import arguments
 from kdsweep.verdict import Comparison, Outcome, Verdict
+from kdsweep.verdict.race import race
 
 Array = NDArray[np.float64]
 
 APART = 1000  # seeds from one sweep to the next, more than any has
+MAPS, CHUNK = 20_000, 2_000
 METRIC = "val_accuracy"
 SETTINGS = (
     "experiment=quickstart",
@@ -44,11 +47,13 @@ class Null:
         study: its name.
         outcome: its verdicts.
         scores: of the cells [cells, n] on the seeds that all of them have, in percent.
+        baselines: of the baseline's seeds, in percent.
     """
 
     study: str
     outcome: Outcome
     scores: Array
+    baselines: Array
 
     @property
     def errors(self) -> list[Comparison]:
@@ -90,11 +95,16 @@ def run(number: int, root: Path, overrides: Sequence[str]) -> Null:
     if ended.returncode:
         raise TrainingError(f"{' '.join(command)}: {ended.stderr.strip() or ended.stdout[-500:]}")
     folder = root / "hydra" / "studies" / study
-    race = Race.find(folder)
-    if race is None:
+    raced = Race.find(folder)
+    if raced is None:
         raise TrainingError(f"{folder}: it has no race")
-    cells = cells_of(read_records(folder), race.keys)
-    return Null(study=study, outcome=race.judge(cells, METRIC), scores=_scores(cells))
+    cells = cells_of(read_records(folder), raced.keys)
+    return Null(
+        study=study,
+        outcome=raced.judge(cells, METRIC),
+        scores=_scores(cells),
+        baselines=_baselines(cells),
+    )
 
 
 def line(null: Null) -> str:
@@ -119,6 +129,33 @@ def summary(found: Sequence[Null]) -> Iterator[str]:
     )
     shared = np.array([_correlation(null.scores) for null in found])
     yield f"correlation of cells on the same seed: {np.nanmean(shared):.2f} on average"
+    yield f"maps drawn from these trainings: {100 * resampled(found):.1f} % of {MAPS} in error"
+
+
+def resampled(found: Sequence[Null], *, seed: int = 0) -> float:
+    """The share of races in error whose scores are drawn, with replacement, from real ones.
+
+    A seed is drawn with the scores of all its cells, so that these stay as correlated as they
+    are. Means over all sweeps are subtracted, of each cell and of the baseline, so that nothing
+    differs.
+    """
+    design = planned((len(found[0].scores),))
+    cells = np.concatenate([null.scores for null in found], axis=1)
+    cells = cells - cells.mean(axis=1, keepdims=True)
+    baselines = np.concatenate([null.baselines for null in found])
+    baselines = baselines - baselines.mean()
+    rng = np.random.default_rng(seed)
+    erred = 0
+    for start in range(0, MAPS, CHUNK):
+        maps = min(CHUNK, MAPS - start)
+        own = cells[:, rng.integers(0, cells.shape[1], (maps, design.seeds[-1]))]
+        theirs = baselines[rng.integers(0, len(baselines), (maps, 1, design.baselines[-1]))]
+        ran = race(design, own.transpose(1, 0, 2), theirs)
+        wrong = np.zeros(maps, bool)
+        for part in (ran.cells, ran.averages):
+            wrong |= ((part.low > 0) | (part.high < 0)).any(axis=1)
+        erred += int(wrong.sum())
+    return erred / MAPS
 
 
 def _correlation(scores: Array) -> float:
@@ -131,6 +168,12 @@ def _scores(cells: Sequence[CellRecords]) -> Array:
     own = [cell.scores(METRIC) for cell in cells]
     n = min(map(len, own))
     return np.array([each[:n] for each in own])
+
+
+def _baselines(cells: Sequence[CellRecords]) -> Array:
+    by_seed = {seed: one for cell in cells for seed, one in cell.baselines.items()}
+    values = [by_seed[seed].metrics.get(METRIC, np.nan) for seed in sorted(by_seed)]
+    return np.array([value for value in values if np.isfinite(value)])
 
 
 def _whole(values: Mapping[str, str | None], key: str, least: int) -> int:

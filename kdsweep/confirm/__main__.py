@@ -28,9 +28,10 @@ whether distillation helped. A study is confirmed once: what has been seen can't
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
   tracking.uri=URL
-                 MLflow's address, if it has a password: records don't keep it
+                 MLflow's address with its password, if it has one: records don't keep it
 
-It writes ROOT/confirmations/NAME/: selection.json (frozen before training), verdict.json.
+It writes ROOT/confirmations/NAME/: selection.json (frozen before training), verdict.json,
+report.html. Ctrl-C or a kill loses little: the same command goes on.
 """
 
 

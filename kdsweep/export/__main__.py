@@ -13,14 +13,14 @@ python -m kdsweep.export                      list the studies
 python -m kdsweep.export study=NAME [out=DIR] export one of them
 
   study=NAME     the study's name, as the sweep printed it
-  out=DIR        where the files go                 (default: mlruns/exports/NAME)
+  out=DIR        where the files go                 (default: ROOT/exports/NAME)
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
 
 It writes:
   trials.csv, trials.parquet, trials.json
-                 every trial: number, state, parameters, values, start, end, seconds, the values
-                 of each seed, and MLflow's run ids
+                 every trial: number, state, parameters, values, its cell's verdict, interval and
+                 number of seeds, start, end, seconds, the values of each seed, MLflow's run ids
   study.db       the study alone, in SQLite: optuna.load_study(study_name=NAME,
                  storage="sqlite:///DIR/study.db"), optuna-dashboard sqlite:///DIR/study.db
   best.yaml      the best cell as a configuration:

@@ -14,6 +14,7 @@ from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
 from kdsweep.jobs.grouping import numbers, why_apart
 from kdsweep.jobs.job import Job, Outcome
+from kdsweep.jobs.logged import of_seed
 from kdsweep.jobs.logger import Pruning
 from kdsweep.jobs.networks import PopulationSpec, build_student
 from kdsweep.jobs.plan import Plan
@@ -75,7 +76,7 @@ class _Batch:
 
     def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
-        self.logger.start()
+        self.logger.start(self.plan.config, self.plan.dataset)
         try:
             return self._train()
         except KeyboardInterrupt:
@@ -169,6 +170,7 @@ class _Batch:
                 title=f"student {plan.config.pair.student.name}",
                 runs=logged,
                 pruning=self._pruning(jobs),
+                seeds=len(jobs[0].seeds) > 1,
             )
         return {
             job.folder: self._conclude(
@@ -195,7 +197,8 @@ class _Batch:
                     continue
                 results[job.member(seed)] = stored.replay(shared.baselines[key])
                 history = shared.baselines[key].meta.history
-                self.logger.tracker.log_history(runs[job.folder][seed], history)
+                shown = [of_seed(m) for m in history] if len(job.seeds) > 1 else history
+                self.logger.tracker.log_history(runs[job.folder][seed], shown)
         return results
 
     def _pruning(self, jobs: Sequence[Job]) -> Pruning | None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import json
-import statistics
 from collections.abc import Mapping
 from typing import Protocol, TypedDict
 
-from omegaconf import OmegaConf
-
 from kdsweep.config import Config
-from kdsweep.config.secrets import without_passwords
 from kdsweep.data.device import DeviceDataset
 from kdsweep.jobs.environment import environment
 from kdsweep.jobs.job import Job
+from kdsweep.jobs.logged import (
+    as_delta,
+    as_yaml,
+    dataset_info,
+    is_one_of_several,
+    job_name,
+    last_epoch,
+    logged_params,
+    mean_history,
+    mean_metrics,
+    of_seed,
+)
 from kdsweep.results.record import RECORD, Record
 from kdsweep.teachers.stored import Found
 from kdsweep.terminal.progress import Progress
@@ -24,6 +29,7 @@ from kdsweep.tracking.session import TrackingSession
 from kdsweep.train.evaluation import has_diverged
 
 KEY = "kdsweep.key"  # tags the run of a stored network: what it is found by
+RESULT = "kdsweep.result"  # tags the runs that are a study's results: cell, baseline
 
 Tags = dict[str, str]
 
@@ -56,13 +62,15 @@ class RunLogger:
         self.open: list[str] = []
         self.logged: set[str] = set()  # keys of networks that are known to have a run
 
-    def start(self) -> None:
+    def start(self, config: Config, dataset: DeviceDataset) -> None:
         """Open the study's parent run, or find it where another batch has opened it."""
         if self.study is None:
             return
         self.tags["kdsweep.study"] = self.study
         self.parent = self.tracking.open_parent(self.study)
         self.tracker.set_tags(self.parent, self.tags)
+        self.tracker.log_dataset(self.parent, dataset_info(config, dataset))
+        self.tracking.monitor(self.parent)
         self.logged = self.tracking.networks(self.parent)
 
     def open_job(self, job: Job, dataset: DeviceDataset) -> dict[int | None, str]:
@@ -72,11 +80,16 @@ class RunLogger:
             tags["kdsweep.images"] = job.config.distill.without_images
         if job.config.trial is not None:
             tags["kdsweep.trial"] = str(job.config.trial)
-        name, config = _job_name(job), job.config
+        name, config = job_name(job), job.config
+        result = {**tags, RESULT: "cell"}
         if len(job.seeds) == 1:
-            run = self._open(name, self.parent, config, tags, dataset, seed=config.seed)
+            run = self._open(name, self.parent, config, result, dataset, seed=config.seed)
+            if self.parent is None:
+                self.tracking.monitor(run)
             return {None: run, config.seed: run}
-        trial = self._open(name, self.parent, config, tags, dataset, seed=None)
+        trial = self._open(name, self.parent, config, result, dataset, seed=None)
+        if self.parent is None:
+            self.tracking.monitor(trial)
         runs: dict[int | None, str] = {None: trial}
         for seed in job.seeds:
             own = {**tags, "kdsweep.role": "seed"}
@@ -110,8 +123,10 @@ class RunLogger:
             run = self.tracker.open_unique(name, unique=KEY, parent=self.parent, **opening)
         if run is not None:
             self._opened(run, config)
-            self.tracker.log_history(run, found.meta.history)
-            self.finish_network(run, found)
+            several = is_one_of_several(found.kind, config)
+            history = found.meta.history
+            self.tracker.log_history(run, [of_seed(m) for m in history] if several else history)
+            self.finish_network(run, found, config)
 
     def _network(self, kind: str, key: str, config: Config, seed: int) -> tuple[str, Tags]:
         """Name and tags of the run of a teacher or baseline."""
@@ -119,25 +134,35 @@ class RunLogger:
         tags = {"kdsweep.role": kind, KEY: key, **self._pair_tags(config)}
         return f"{kind} {model.name} seed {seed}", tags
 
-    def finish_network(self, run: str, found: Found) -> None:
+    def finish_network(self, run: str, found: Found, config: Config) -> None:
         """Close the run of a teacher or baseline with what was measured of it."""
         last = len(found.meta.history)
-        self.tracker.log_metrics(run, {**found.metrics, **found.meta.costs}, step=last)
+        metrics = {**found.metrics, **found.meta.costs}
+        if is_one_of_several(found.kind, config):
+            metrics = of_seed(found.metrics)
+        self.tracker.log_metrics(run, metrics, step=last)
         self.tracker.log_file(run, found.weights, "checkpoint")
         self.close(run, "finished")
 
     def finish_job(self, job: Job, record: Record, runs: Mapping[int | None, str]) -> None:
-        """Close a job's runs with its metrics, files and state."""
+        """Close a job's runs with its metrics, files and state.
+
+        A trial of several seeds has their mean curve; what is of one seed is named so.
+        """
+        several = len(job.seeds) > 1
         for seed in job.seeds:
             kept = record.seeds[seed]
-            last = len(kept.history)  # the step of the last epoch: MLflow shows the latest
-            self.tracker.log_metrics(runs[seed], {**kept.metrics, **record.costs}, step=last)
+            own = of_seed(kept.metrics) if several else {**as_delta(kept.metrics), **record.costs}
+            self.tracker.log_metrics(runs[seed], own, step=last_epoch(record))
             for path in sorted(job.folder.glob(f"*seed{seed}.*")):
                 self.tracker.log_file(runs[seed], path, "checkpoint")
         trial = runs[None]
         self.tracker.log_file(trial, job.folder / RECORD)
-        if len(job.seeds) > 1 and record.values:
-            self.tracker.log_metrics(trial, {**mean_metrics(record), **record.costs})
+        if several and record.values:
+            means = {**as_delta(mean_metrics(record)), **record.costs}
+            self.tracker.log_metrics(trial, means, step=last_epoch(record))
+            curves = [one.history for one in record.seeds.values()]
+            self.tracker.log_history(trial, mean_history(curves))
         for seed in job.seeds:
             self.close(runs[seed], _STATES[record.seeds[seed].status], record.seeds[seed].reason)
         if trial in self.open:
@@ -176,21 +201,10 @@ class RunLogger:
     def _opening(
         self, config: Config, tags: Tags, dataset: DeviceDataset, *, seed: int | None
     ) -> Opening:
-        params, tags, host = _params(config), {**self.tags, **tags}, dataset.host
+        params, tags = logged_params(config), {**self.tags, **tags}
         if seed is not None:
             params["seed"], tags["kdsweep.seed"] = seed, str(seed)
-        return Opening(
-            params=params,
-            tags=tags,
-            dataset=DatasetInfo(
-                name=host.name,
-                digest=dataset.digest,
-                source=host.name,
-                n_train=len(host.train.labels),
-                n_val=len(host.val.labels),
-                n_test=len(host.test.labels),
-            ),
-        )
+        return Opening(params=params, tags=tags, dataset=dataset_info(config, dataset))
 
     @staticmethod
     def _pair_tags(config: Config) -> dict[str, str]:
@@ -210,7 +224,15 @@ class Pruning(Protocol):
 
 
 class RunObserver:
-    """Passes each epoch's metrics to MLflow, a run for each member, and to the progress."""
+    """Passes each epoch's metrics to MLflow, a run for each member, and to the progress.
+
+    Args:
+        tracker: writes to MLflow.
+        runs: by member.
+        progress: on the terminal.
+        pruning: sends members home.
+        seeds: whether a member is one seed of several, and its metrics are named so.
+    """
 
     def __init__(
         self,
@@ -218,7 +240,10 @@ class RunObserver:
         runs: Mapping[str, str],
         progress: Progress,
         pruning: Pruning | None = None,
+        *,
+        seeds: bool,
     ) -> None:
+        self.seeds = seeds
         self.pruning = pruning
         self.tracker = tracker
         self.runs = runs
@@ -231,31 +256,13 @@ class RunObserver:
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         """Log every member's metrics; the pruning sends members home."""
         for name, record in records.items():
-            self.tracker.log_epoch(self.runs[name], record, epoch=epoch + 1)
+            shown = of_seed(record) if self.seeds else record
+            self.tracker.log_epoch(self.runs[name], shown, epoch=epoch + 1)
         self.progress.epoch(epoch, records)
         leaving = {} if self.pruning is None else self.pruning.epoch(epoch, records)
         diverged = [name for name, record in records.items() if has_diverged(record)]
         self.progress.leave((*leaving, *diverged), epoch)
         return leaving
-
-
-def as_yaml(config: Config) -> str:
-    """The configuration as OmegaConf writes it, part by part: most are those of the last trial."""
-    parts = without_passwords(dataclasses.asdict(config))
-    return "".join(_part_as_yaml(key, json.dumps(value)) for key, value in parts.items())
-
-
-@functools.lru_cache(maxsize=256)
-def _part_as_yaml(key: str, value: str) -> str:
-    return OmegaConf.to_yaml({key: json.loads(value)})
-
-
-def _params(config: Config) -> dict[str, object]:
-    """The configuration without what only says where things go."""
-    plain = without_passwords(dataclasses.asdict(config))
-    for key in ("root", "study", "trial", "tracking"):
-        del plain[key]
-    return plain
 
 
 _STATES: dict[str, Status] = {
@@ -266,21 +273,3 @@ _STATES: dict[str, Status] = {
     "dropped": "pruned",
     "pruned": "pruned",
 }
-
-
-def mean_metrics(record: Record) -> dict[str, float]:
-    """The mean of each metric over a job's seeds, the objective's spread, and their number."""
-    seeds = [seed.metrics for seed in record.seeds.values()]
-    means = {name: statistics.fmean(m[name] for m in seeds) for name in seeds[0]}
-    spreads = {
-        f"{name}_sd": statistics.stdev(m[name] for m in seeds)
-        for name in record.objectives
-        if name in seeds[0]
-    }
-    return {**means, **spreads, "n_seeds": float(len(seeds))}
-
-
-def _job_name(job: Job) -> str:
-    losses = "+".join(job.config.distill.losses) or "none"
-    point = f"{losses} T={job.config.distill.temperature:g} alpha={job.config.distill.alpha:g}"
-    return point if job.config.trial is None else f"trial {job.config.trial}: {point}"

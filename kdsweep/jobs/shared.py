@@ -15,6 +15,7 @@ from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
 from kdsweep.jobs.grouping import numbers
 from kdsweep.jobs.job import Job
+from kdsweep.jobs.logged import is_one_of_several
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.jobs.plan import Plan
@@ -163,7 +164,9 @@ class Networks:
             for key, (job, seed) in missing.items()
         }
         title = f"baseline {config.pair.student.name}"
-        results = self.train(title, PopulationSpec(config=config), members, runs)
+        several = is_one_of_several(BASELINE, config)
+        spec = PopulationSpec(config=config)
+        results = self.train(title, spec, members, runs, seeds=several)
         costs = self._costs(BASELINE, config)
         kept = {}
         for key in missing:
@@ -190,7 +193,7 @@ class Networks:
             )
         model = config.pair.teacher if kind == "teacher" else config.pair.student
         found = teachers.keep(self.store, kind, key, trained, self.plan.dataset, model.name, costs)
-        self.logger.finish_network(run, found)
+        self.logger.finish_network(run, found, config)
         return found
 
     def dreamt(self, teacher: Found | None) -> Path | None:
@@ -217,9 +220,13 @@ class Networks:
         spec: PopulationSpec,
         members: list[Member],
         runs: dict[str, str],
+        *,
+        seeds: bool = False,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
-        return train_members(self.session, self.plan, spec, members, title=title, runs=runs)
+        return train_members(
+            self.session, self.plan, spec, members, title=title, runs=runs, seeds=seeds
+        )
 
     def _timed(self, found: Found, config: Config) -> Found:
         """A stored network with its latency, where that is asked for and was not before."""

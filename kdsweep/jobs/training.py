@@ -23,6 +23,7 @@ def train_members(
     title: str,
     runs: Mapping[str, str],
     pruning: Pruning | None = None,
+    seeds: bool = False,
 ) -> dict[str, Trained]:
     """Train the members as one population, in processes where the hardware wants them.
 
@@ -34,6 +35,7 @@ def train_members(
         title: what the progress calls them.
         runs: the run of each, by name.
         pruning: may send members home.
+        seeds: whether each is one seed of several.
     """
     many = f" x {len(members)}" if len(members) > 1 else ""
     with Progress(
@@ -42,7 +44,7 @@ def train_members(
         metric=f"{plan.dataset.evaluation.prefix}_accuracy",
         members=len(members),
     ) as progress:
-        observer = RunObserver(session.tracker, runs, progress, pruning)
+        observer = RunObserver(session.tracker, runs, progress, pruning, seeds=seeds)
         processes = plan.hardware.workers
         if min(processes, len(members)) > 1:
             return session.workers.train(spec, members, observer, processes=processes)

@@ -73,7 +73,7 @@ def race_plot(sweep: Sweep) -> Figure:
     assert panels is not None
     averages = dict(sweep.averages)
     lower = len(averages) > 1  # a row of their own
-    across = _columns(sweep, len(panels)) + (not lower and len(panels) <= _ACROSS)
+    across = _columns(sweep, len(panels)) + (len(averages) == 1 and len(panels) <= _ACROSS)
     down = -(-len(panels) // across)
     with styled():
         width = max(7.0, 1.0 + 1.75 * across)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kdsweep.results.record import COMPLETE, RECORD, NetworkRecord, Record, find_record
 
 # What a job is given beside its point: where it belongs, which seeds it trains, how it is run.
+_LONG = 10  # characters of a number that nobody has typed
 DRAWN = 0  # the round of what a sampler draws, before the race
 BOOKKEEPING = (
     "study", "trial", "round", "rounds", "seed", "seeds", "root", "storage", "verdict",
@@ -59,6 +60,15 @@ class CellRecords:
     def baselines(self) -> dict[int, NetworkRecord]:
         """Its baselines, by seed."""
         return {one.seed: one for record in self.rounds for one in record.baselines}
+
+
+def short_value(value: object) -> str:
+    """A value in a label: of what a sampler has drawn the first digits, which tell it apart."""
+    text = str(value)
+    try:
+        return f"{float(text):.5g}" if len(text) > _LONG else text
+    except ValueError:
+        return text
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -64,6 +64,11 @@ def judge_sweep(
         split=sweep.split,
         teachers=len(sweep.teachers),
     )
+    if len(race.points) < len(cells):
+        lines.append(
+            f"{len(race.points)} of {len(cells)} cells raced, with fresh seeds. The others have "
+            "no verdict: their scores are those by which a sampler chose."
+        )
     sweep = with_verdicts(sweep, race.in_order_of(cells, outcome.cells), outcome, lines)
     named = {average_label(a, race.axes(), len(outcome.cells)): a for a in outcome.averages}
     averages = {name: cell_verdict(average) for name, average in named.items()}

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.results.cells import CellRecords
+from kdsweep.results.cells import CellRecords, short_value
 from kdsweep.store import write_json
 from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge, judge_rounds
 
@@ -95,7 +95,10 @@ class Race:
     def labels(self) -> list[str]:
         """What each cell is called: its varying keys with their values."""
         keys = self._varying()
-        named = [{key.rpartition(".")[2]: p.get(key, "") for key in keys} for p in self.points]
+        named = [
+            {key.rpartition(".")[2]: short_value(p.get(key, "")) for key in keys}
+            for p in self.points
+        ]
         return [" ".join(f"{k}={v}" for k, v in one.items()) or "the cell" for one in named]
 
     def axes(self) -> list[Axis]:

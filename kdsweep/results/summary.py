@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kdsweep.config import OBJECTIVES
-from kdsweep.results.cells import CellRecords
+from kdsweep.results.cells import CellRecords, short_value
 from kdsweep.results.data import Cell, Measures, Model, Summary, Sweep, best_cell
 from kdsweep.results.data import summarise as summary_of
 from kdsweep.results.provenance import provenance
@@ -110,7 +110,8 @@ def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
     broken = cell.unfinished
     own = _own_costs(cell.last, keys)
     return Cell(
-        label=" ".join(f"{key}={value}" for key, value in values.items()) or label_of(cell.last),
+        label=" ".join(f"{key}={short_value(value)}" for key, value in values.items())
+        or label_of(cell.last),
         values=values,
         accuracy_by_seed=by_seed,
         state=COMPLETE if broken is None else broken.state,

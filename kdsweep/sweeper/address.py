@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -11,7 +11,7 @@ class StudyAddress:
     """A study's name, its database, and the folders of its output."""
 
     name: str
-    storage: str  # its database's address
+    storage: str = field(repr=False)  # its database's address, with a password it may have
     root: Path  # of all output
     folder: Path  # of its records
     adaptive: bool  # whether its cells were chosen by what earlier ones scored

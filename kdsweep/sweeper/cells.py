@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from kdsweep.sweeper.space import Space
 
 log = logging.getLogger(__name__)
-MANY = 100  # cells whose checks take long enough to say so
+MANY = 100  # cells whose checks take long enough to say so, a second or two
+SOME = 500  # cells after which it is said how far the checks are
 
 Point = Mapping[str, Any]
 
@@ -64,7 +65,11 @@ class Cells:
         if len(points) > MANY:
             log.info("checking %d cells", len(points))
         self.first = self.composer.compose(self.space.overrides(points[0]))
-        checked = [self._checked(point) for point in points]
+        checked = []
+        for number, point in enumerate(points, start=1):
+            checked.append(self._checked(point))
+            if number % SOME == 0 and number < len(points):
+                log.info("checked %d of %d cells", number, len(points))
         self.plans = plan([_job(one) for one in checked], self.datasets)
         refuse_idle_axes(self.plans)  # of the whole sweep: a batch may well share a value
 

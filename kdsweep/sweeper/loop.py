@@ -28,6 +28,7 @@ from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
 from kdsweep.sweeper.cells import Cells
 from kdsweep.sweeper.concluding import conclude
 from kdsweep.sweeper.folder import folder_of_study
+from kdsweep.sweeper.glance import open_page
 from kdsweep.sweeper.launcher import refuse_chdir, refuse_handlers
 from kdsweep.sweeper.lease import Lease
 from kdsweep.sweeper.opening import exclusive, open_storage, open_study, study_name
@@ -132,7 +133,14 @@ class SweepLoop:
                 except BaseException as error:
                     give_up(session, name, error)
                     raise
-                report_study(session, self.typed, self.folder, name, adaptive=self.adaptive)
+                report_study(
+                    session,
+                    self.typed,
+                    self.folder,
+                    name,
+                    adaptive=self.adaptive,
+                    optuna_study=opened,
+                )
         self._refuse_failures()
         return StudyAddress(
             name=name,
@@ -179,11 +187,15 @@ class SweepLoop:
         fixed = content["fixed"]
         assert isinstance(fixed, dict)
         params = {**fixed, "search": self.space.describe()}
-        self.session.tracking.open_parent(self.study.name, params=params)
+        parent = self.session.tracking.open_parent(self.study.name, params=params)
+        axes = [key.lstrip("+") for key in self.space.distributions]
+        open_page(self.session.tracker, parent, self.study.name, axes)
         started = time.monotonic()
         while batch := self._next_batch():
             before = len(self.failed)
             self._train(batch)
+            done = len(self.study.trials(TrialState.COMPLETE))
+            self.session.tracker.log_metrics(parent, {"trials_complete": float(done)}, step=done)
             self._refuse_too_many(len(self.failed) - before, len(batch))
             timeout = self.options.timeout
             if timeout is not None and time.monotonic() - started > timeout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdsweep.config import Config
 from kdsweep.config.secrets import HIDDEN, hide_passwords
@@ -12,60 +13,64 @@ from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
 from kdsweep.report.files import save_report
 from kdsweep.report.table import print_sweep
-from kdsweep.results.cells import CellRecords, cells_of, read_records
-from kdsweep.results.data import Sweep
+from kdsweep.results.cells import cells_of, read_records
 from kdsweep.results.judgement import judge_sweep
 from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.store import writable
+from kdsweep.sweeper.dashboard import annotate
+from kdsweep.sweeper.glance import log_study
 from kdsweep.sweeper.search import search_figures
-from kdsweep.tracking import Status, Tracker
+from kdsweep.tracking import Status
+
+if TYPE_CHECKING:
+    import optuna
 
 
 def report_study(
-    session: Session, config: Config, folder: Path, study: str, *, adaptive: bool
+    session: Session,
+    config: Config,
+    folder: Path,
+    study: str,
+    *,
+    adaptive: bool,
+    optuna_study: optuna.Study | None = None,
 ) -> None:
-    """Close the study's parent run, print its report, and write it beside the records."""
+    """Close the study's parent run, print its report, and write it beside the records.
+
+    Args:
+        session: whose MLflow has the runs.
+        config: of the study.
+        folder: of the study.
+        study: its name.
+        adaptive: whether cells were chosen by what earlier ones scored.
+        optuna_study: gets its verdicts as notes.
+    """
     race = Race.find(folder)
     cells = cells_of(read_records(folder), None if race is None else race.keys)
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
-    _log_verdicts(session.tracker, sweep, cells)
-    runs = [record.run_id for cell in cells for record in cell.rounds if record.run_id]
+    tracker = session.tracker
+    session.tracking.stop_monitors()
+    parent = session.tracking.open_parent(study)
+    compared = log_study(tracker, parent, sweep, cells)
+    if optuna_study is not None:
+        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     commands = follow_up(
         study, root=config.root, storage=config.storage, uri=config.tracking.uri or ""
     )
     extras = search_figures(study, config.storage)
     with writable(folder):
         files = save_report(sweep, folder, extras=extras, commands=commands)
-    tracker = session.tracker
-    parent = session.tracking.open_parent(study)
-    tracker.log_metrics(parent, _progress(cells, config))
-    tracker.describe(parent, "\n\n".join(sweep.verdict_lines))
     for path in files:
         tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
     tracker.close(parent, "finished")
     print()
     print_sweep(sweep)
     print(f"\nReport: {files[0]}")
-    for purpose, command in (comparison(session, config, runs) | commands).items():
+    for purpose, command in (comparison(session, config, study, compared) | commands).items():
         print(f"{purpose}:\n  {command}")
-
-
-def _log_verdicts(tracker: Tracker, sweep: Sweep, cells: Sequence[CellRecords]) -> None:
-    """Let the run of each cell's last round say what its comparison came to."""
-    for cell, shown in zip(cells, sweep.cells, strict=True):
-        verdict, run = shown.verdict, cell.last.run_id
-        if verdict is not None and run is not None:
-            tracker.log_verdict(
-                run,
-                verdict=verdict.word,
-                difference=verdict.difference,
-                low=verdict.low,
-                high=verdict.high,
-                n=len(shown.accuracy_by_seed),
-            )
 
 
 def give_up(session: Session, study: str, error: BaseException) -> None:
@@ -80,27 +85,16 @@ def give_up(session: Session, study: str, error: BaseException) -> None:
         print(f"\nInterrupted; the same command continues study {study}.")
 
 
-def _progress(cells: Sequence[CellRecords], config: Config) -> dict[str, float]:
-    """What the parent run shows: how many trials there are, and the best of each objective."""
-    records = [record for cell in cells for record in cell.rounds]
-    values = [record.values for record in records if record.values]
-    shown = {"trials": float(len(records)), "trials_complete": float(len(values))}
-    for i, (name, direction) in enumerate(
-        zip(records[0].objectives, config.directions, strict=True)
-    ):
-        if values:
-            best = max if direction == "maximize" else min
-            shown[f"best_{name}"] = best(value[i] for value in values)
-    return shown
-
-
-def comparison(session: Session, config: Config, runs: Sequence[str]) -> dict[str, str]:
+def comparison(
+    session: Session, config: Config, study: str, runs: Sequence[str]
+) -> dict[str, str]:
     """How to compare the runs in MLflow, on this machine."""
     if config.tracking.backend == "none":
         return {}
     return {
         "Compare the runs in MLflow": session.tracker.ui_command(),
-        "then open": session.tracker.compare_url(list(runs)),
+        "then open, for all cells by their difference": session.tracker.table_url(study),
+        "or, for the clearest of them beside the baseline": session.tracker.compare_url(runs),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -136,7 +136,9 @@ class Space:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         for key in _NOT_CONTENT:
             del plain[key]
-        plain["plugins"] = {Path(name).stem: source for name, source in plugins.items()}
+        plain["plugins"] = {
+            PurePath(name).name.removesuffix(".py"): source for name, source in plugins.items()
+        }
         if plain["seeds"] > 1:
             plain["seeds"] = "several"  # how many, the study's race says
         for key in ("threads", "fuse", "bank", "channels_last"):

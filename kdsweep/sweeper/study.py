@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.config.secrets import hide_passwords
 from kdsweep.results.record import COMPLETE, PRUNED, Record
+from kdsweep.sweeper.dashboard import curve
 from kdsweep.sweeper.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,9 @@ class SweepStudy:
                 self.study.set_metric_names(list(record.objectives))
         for key, value in attributes(record).items():
             self._set(claim, key, value)
+        if not self.study.get_trials(deepcopy=False)[claim.number].intermediate_values:
+            for epoch, value in curve(record).items():
+                self.storage.set_trial_intermediate_value(claim.trial_id, epoch, value)
         state = _STATES[record.state]
         values = list(record.values) if state == TrialState.COMPLETE else None
         self.study.tell(claim.number, values, state)

@@ -20,6 +20,7 @@ def parse(arguments: list[str], allowed: Mapping[str, str | None]) -> dict[str, 
         if not equals or key not in allowed:
             close = difflib.get_close_matches(key, allowed, n=1)
             hint = f"; did you mean {close[0]}=...?" if close else ""
-            raise UserError(f"{argument}: allowed are {', '.join(f'{k}=' for k in allowed)}{hint}")
+            keys = ", ".join(f"{k}=" for k in allowed)
+            raise UserError(f"{argument}: allowed are {keys}{hint or '; --help explains them'}")
         values[key] = value
     return values

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
+import kdsweep
 from kdsweep.errors import Refusal
 from kdsweep.terminal import interrupts
 
@@ -75,12 +76,15 @@ def run(command: Callable[[list[str]], None], usage: str, explain: Explain) -> N
 
     Args:
         command: takes the arguments.
-        usage: printed for ``--help``.
+        usage: printed for ``--help``; ``--version`` prints kdsweep's.
         explain: see ``OneLine``.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(usage.strip())
+        return
+    if "--version" in arguments:
+        print(f"kdsweep {kdsweep.__version__}")
         return
     with OneLine(explain):
         command(arguments)

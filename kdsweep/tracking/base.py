@@ -29,12 +29,13 @@ class DatasetInfo:
 
     name: str
     digest: str  # sha256 hex of pixels, labels and split
-    source: str  # a folder, or the URL it was downloaded from
+    source: str  # a folder or file, a URL, a name of the hub, or what code makes it
     n_train: int  # images
     n_val: int
     n_test: int
+    source_type: str = "local"  # MLflow's: local, http, hugging_face, code
+    shape: tuple[int, ...] = ()  # of an image
     split: str = ""  # how train and validation were parted, such as "split_seed=0"
-    context: str = "training"  # what the run uses it for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +51,5 @@ class RunRecord:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # the last value of each
+    start_ms: int | None = None
+    end_ms: int | None = None  # None while it runs

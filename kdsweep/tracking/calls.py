@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,10 @@ from kdsweep.tracking.records import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Dataset, Run
 
 _DIGEST = 36  # characters, the store's limit
+_SOURCES = {"local": "uri", "http": "url", "hugging_face": "path", "code": "mlflow.source.name"}
 
 
 def create_run(
@@ -53,32 +54,60 @@ def log_params(client: MlflowClient, run: str, params: Mapping[str, str]) -> Non
 
 
 def log_dataset(client: MlflowClient, run: str, info: DatasetInfo) -> None:
-    """Make a dataset an input of a run; the whole digest is in its profile."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    """Make a dataset's training and validation images inputs of a run.
+
+    Test images are none: nothing is trained or chosen by them. The whole digest is in the profile.
+    """
+    from mlflow.entities import DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
-    kind, key = ("http", "url") if info.source.startswith("http") else ("local", "uri")
-    dataset = Dataset(
-        name=info.name,
-        digest=info.digest[:_DIGEST],
-        source_type=kind,
-        source=json.dumps({key: info.source}),
-        profile=json.dumps(
-            {
-                "num_rows": info.n_train + info.n_val + info.n_test,
-                "train": info.n_train,
-                "val": info.n_val,
-                "test": info.n_test,
-                "split": info.split,
-                "sha256": info.digest,
-            }
-        ),
-    )
-    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", info.context)])]
+    parts = {"training": ("train", info.n_train), "validation": ("val", info.n_val)}
+    inputs = [
+        DatasetInput(_part(info, part, count), [InputTag("mlflow.data.context", context)])
+        for context, (part, count) in parts.items()
+        if count
+    ]
     try:
         client.log_inputs(run, inputs)
     except MlflowException:  # of two first runs with a new dataset, one is too late to add it
         client.log_inputs(run, inputs)
+
+
+def _part(info: DatasetInfo, part: str, count: int) -> Dataset:
+    """One split of a dataset, as ``mlflow.data`` describes what it has not loaded."""
+    import numpy as np
+    from mlflow.data.dataset_source_registry import get_dataset_source_from_json
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset
+    from mlflow.types import Schema, TensorSpec
+
+    source: dict[str, object] = {_SOURCES[info.source_type]: info.source}
+    if info.source_type == "code":
+        source = {"tags": source}
+    shape = (-1, *(info.shape or (-1,)))
+    describe: Callable[..., MetaDataset] = (
+        MetaDataset  # it has no profile, and calls itself abstract
+    )
+    described = describe(
+        get_dataset_source_from_json(json.dumps(source), info.source_type),
+        name=f"{info.name} {part}",
+        digest=f"{part}-{info.digest}"[:_DIGEST],
+        schema=Schema(
+            [
+                TensorSpec(np.dtype(np.uint8), shape, "image"),
+                TensorSpec(np.dtype(np.int64), (-1,), "label"),
+            ]
+        ),
+    )
+    profile = {
+        "num_rows": count,
+        "split": info.split,
+        "sha256": info.digest,
+        "train": info.n_train,
+        "val": info.n_val,
+        "test": info.n_test,
+    }
+    return Dataset(**described.to_dict(), profile=json.dumps(profile))
 
 
 def search(client: MlflowClient, experiment: str, *conditions: str) -> list[Run]:

@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 from kdsweep.config.secrets import hide_password_of, hide_passwords
 from kdsweep.errors import KdsweepError, UserError
 from kdsweep.tracking import database, failures
-from kdsweep.tracking.store import Store
+from kdsweep.tracking.store import ARTIFACTS, Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -151,7 +151,9 @@ def connect(store: Store) -> tuple[MlflowClient, str]:
             database.create(store.database, store.artifacts)
         quieten()
         from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service import utils
 
+        utils._artifact_repos_cache.clear()  # by run id alone, which a copied store has as well
         with http_limit(SERVER_S):
             client = MlflowClient(store.uri, store.uri)
             experiment_id, files = _experiment(client, store)
@@ -202,6 +204,12 @@ def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:
             f"name, or restore it (`mlflow experiments restore -x {experiment.experiment_id}`)"
         )
     files = _local_path(experiment.artifact_location)
+    if files is not None and _is_moved(store, files, experiment.tags):
+        assert store.database is not None
+        assert store.artifacts is not None
+        _log.info("Artefacts were in %s and are in %s", files, store.artifacts)
+        database.relocate(store.database, files, store.artifacts)
+        files = store.artifacts
     if files is not None and store.artifacts not in (None, files):
         _log.warning(
             "Artefacts go to %s, where experiment %s was made to keep them",
@@ -209,6 +217,19 @@ def _experiment(client: MlflowClient, store: Store) -> tuple[str, Path | None]:
             store.experiment,
         )
     return experiment.experiment_id, files
+
+
+def _is_moved(store: Store, files: Path, tags: Mapping[str, str]) -> bool:
+    """Whether the database is a copy, or was moved: its artefacts were beside it, and are not.
+
+    An experiment that somebody else made keeps its files where it was made to, and so does one
+    whose database is the same file by another path.
+    """
+    if store.database is None or files == store.artifacts or files.name != ARTIFACTS:
+        return False
+    beside = files.with_name(store.database.name)
+    same = beside.exists() and beside.samefile(store.database)
+    return tags.get("mlflow.experimentKind") == KIND and not same
 
 
 def _local_path(location: str) -> Path | None:

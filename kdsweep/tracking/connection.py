@@ -26,6 +26,7 @@ from kdsweep.tracking.records import (
     OpenSweep,
     Record,
     SetTags,
+    SetView,
 )
 from kdsweep.tracking.store import Store
 from kdsweep.tracking.writer import BackgroundWriter
@@ -183,7 +184,10 @@ def _what(record: Record) -> str:
         return f"study={record.study}"
     if isinstance(record, OpenRun):
         return f"run {record.name}"
-    names = {LogParams: "params", LogDataset: "data set", LogPoints: "metrics", SetTags: "tags"}
+    names = {
+        LogParams: "params", LogDataset: "data set", LogPoints: "metrics", SetTags: "tags",
+        SetView: "view",
+    }  # fmt: skip
     part = names.get(type(record), "end")
     if isinstance(record, LogText):
         part = f"artefact {record.file}"

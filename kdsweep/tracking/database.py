@@ -16,6 +16,13 @@ from pathlib import Path
 
 from kdsweep.errors import UserError
 
+_LOCATIONS = (  # where MLflow keeps absolute addresses of artefacts
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
 LOCKED_S = 10.0  # how long another connection's lock is waited for
 
 
@@ -59,6 +66,24 @@ def create(database: Path, artifacts: Path) -> None:
         unfinished.replace(database)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def relocate(database: Path, old: Path, new: Path) -> None:
+    """Let everything that MLflow keeps under one folder be under another one.
+
+    Args:
+        database: MLflow's, whose lock the caller holds.
+        old: an absolute folder, as the database has it.
+        new: the folder that takes its place.
+    """
+    with closing(sqlite3.connect(database, timeout=LOCKED_S)) as connection, connection:
+        for table, column in _LOCATIONS:
+            for prefix in (str(old), old.as_uri()):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (str(new), len(prefix) + 1, prefix, len(prefix) + 1, f"{prefix}/"),
+                )
 
 
 def reach(uri: str) -> None:

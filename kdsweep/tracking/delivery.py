@@ -31,6 +31,7 @@ from kdsweep.tracking.records import (
     OpenSweep,
     Record,
     SetTags,
+    SetView,
 )
 from kdsweep.tracking.store import Store
 
@@ -45,6 +46,8 @@ REASON = "kdsweep.reason"
 OWNER = "kdsweep.owner"
 ID = "kdsweep.id"  # what we called the run before the store did
 PARENT = "mlflow.parentRunId"
+PAUSES = "kdsweep.pauses"  # of a study's parent run: when nothing trained, as FROM-TO in ms
+VIEW = "mlflow.sharedViewState."  # begins an experiment's tag that holds a view of its table
 SWEEP = f"{UNSENT}sweep:"  # with a study's name: its parent run
 
 _FIRST = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")  # of who created a run
@@ -110,6 +113,8 @@ class Delivery:
             calls.log_dataset(self.client, run, record.dataset)
         elif isinstance(record, SetTags):
             calls.set_tags(self.client, run, record.tags)
+        elif isinstance(record, SetView):
+            self.client.set_experiment_tag(self.experiment, VIEW + record.key, record.state)
         elif isinstance(record, LogText):
             self.client.log_text(run, record.text, record.file)
         elif isinstance(record, LogFile):
@@ -171,12 +176,15 @@ class Delivery:
                 run = str(found[0].info.run_id)
                 known = found[0].data.params
                 params = {key: value for key, value in params.items() if key not in known}
+                tags = {**tags, PAUSES: self._pauses_before(found[0], record)}
                 client.update_run(run, status="RUNNING")
                 for key in _stale_tags(found[0]):
                     client.delete_tag(run, key)
                 calls.set_tags(client, run, {k: v for k, v in tags.items() if k not in _FIRST})
             else:
-                run = calls.create_run(client, self.experiment, record.study, tags, start_ms=None)
+                run = calls.create_run(
+                    client, self.experiment, record.study, tags, start_ms=record.start_ms
+                )
             calls.log_params(client, run, params)
         self._studies[run] = record.study
         return run
@@ -191,7 +199,8 @@ class Delivery:
                 self.client.delete_tag(run, record.owner_key)
             others = [owner for owner in owners(read) if str(owner) != record.owner]
             if all(owner.is_dead() for owner in others):
-                self._end(run, record, self._last_end(record.study) or record.end_ms, again=again)
+                end = self._end_of_sweep(read, record.study) or record.end_ms
+                self._end(run, record, end, again=again)
 
     def end_lost(self, run: Run, study: str, is_lost: Callable[[Owner], bool]) -> bool:
         """End a run that lost processes alone have open; whether it was ended.
@@ -211,13 +220,28 @@ class Delivery:
 
     def _end_dead(self, run: Run, study: str, reason: str) -> None:
         """End a run that no process has open any more, with the time of its last sign."""
-        last = self._last_end(study) if run.data.tags[KIND] == "sweep" else None
+        last = self._end_of_sweep(run, study) if run.data.tags[KIND] == "sweep" else None
         end = last or calls.last_sign(self.client, run)
         record = CloseRun(run=run.info.run_id, status="killed", reason=reason, end_ms=end)
         self._end(record.run, record, end, again=False)
 
     def _last_end(self, study: str) -> int | None:
         return calls.last_end(self.client, self.experiment, self._of(study))
+
+    def _pauses_before(self, sweep: Run, record: OpenSweep) -> str:
+        """The pauses of a sweep that is opened again, the one that ends now included."""
+        pauses = _pauses(sweep)
+        last = self._last_end(record.study)
+        if sweep.info.status != "RUNNING" and last is not None:
+            pauses[last] = record.start_ms  # of two from one moment nothing trained between
+        return ",".join(f"{start}-{end}" for start, end in pauses.items())
+
+    def _end_of_sweep(self, sweep: Run, study: str) -> int | None:
+        """When the last run ended, less all pauses before: so a duration is of work alone."""
+        last = self._last_end(study)
+        if last is None:
+            return None
+        return last - sum(end - start for start, end in _pauses(sweep).items() if end <= last)
 
     def _end(self, run: str, record: CloseRun, end_ms: int, *, again: bool) -> None:
         tags: dict[str, str] = {STATE: record.status} if record.status == "pruned" else {}
@@ -277,7 +301,15 @@ def run_record(run: Run) -> RunRecord:
         params=run.data.params,
         tags=tags,
         metrics=run.data.metrics,
+        start_ms=run.info.start_time,
+        end_ms=run.info.end_time,
     )
+
+
+def _pauses(sweep: Run) -> dict[int, int]:
+    """Ends by starts, in ms."""
+    pairs = (pause.split("-") for pause in sweep.data.tags.get(PAUSES, "").split(",") if pause)
+    return {int(start): int(end) for start, end in pairs}
 
 
 def _counts(run: Run) -> bool:

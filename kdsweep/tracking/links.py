@@ -6,12 +6,13 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from kdsweep.config.secrets import hide_passwords
 
+TRAINING = "workflowType=machine_learning"  # so that the UI shows runs and not prompts
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 
 
@@ -22,6 +23,42 @@ def compare_url(base: str, runs: Sequence[str], experiments: Sequence[str]) -> s
         for key, ids in (("runs", runs), ("experiments", experiments))
     )
     return f"{base.rstrip('/')}/#/compare-runs?{query}"
+
+
+def table_url(base: str, experiment: str, view: str) -> str:
+    """The page of MLflow's UI at ``base`` with a view of the runs table, by the view's key."""
+    key = quote(view, safe="")
+    return f"{_page(base, experiment)}?{TRAINING}&viewStateShareKey={key}"
+
+
+def run_url(base: str, experiment: str, run: str) -> str:
+    """The page of one run."""
+    return f"{_page(base, experiment)}/{run}?{TRAINING}"
+
+
+def _page(base: str, experiment: str) -> str:
+    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs"
+
+
+def table_view(filter_: str, *, sort: str, columns: Mapping[str, int]) -> str:
+    """What MLflow's UI keeps of a view of its runs table, as JSON.
+
+    Args:
+        filter_: which runs, in MLflow's search language.
+        sort: the column to sort by, highest first.
+        columns: widths in pixels, in the order from left to right.
+    """
+    own = ("attributes.`Run Name`", "runDateAndNestInfo", "duration")
+    return json.dumps(
+        {
+            "searchFilter": filter_,
+            "orderByKey": sort,
+            "orderByAsc": False,
+            "selectedColumns": [column for column in columns if column not in own],
+            "columnOrder": ["1", *columns],  # the first one marks rows
+            "columnWidths": {"1": 73, **columns},
+        }
+    )
 
 
 def ui_command(uri: str, database: Path | None) -> str:

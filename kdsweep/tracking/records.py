@@ -50,6 +50,7 @@ class OpenSweep(Record):
     study: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    start_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,14 @@ class SetTags(Record):
     """Tags, which replace those of the same name."""
 
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetView(Record):
+    """A view of the runs table, kept with the experiment of the run and opened by its key."""
+
+    key: str
+    state: str  # JSON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +127,8 @@ ARTEFACTS = (LogText, LogFile)
 _KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
-        OpenRun, OpenSweep, LogParams, LogDataset, LogPoints, SetTags, LogText, LogFile, CloseRun,
-        CloseSweep,
+        OpenRun, OpenSweep, LogParams, LogDataset, LogPoints, SetTags, SetView, LogText, LogFile,
+        CloseRun, CloseSweep,
     )
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsweep.config import TrackingConfig
 from kdsweep.tracking import create_tracker
+from kdsweep.tracking.system import SystemMonitor
 from kdsweep.tracking.tracker import Tracker
 
 
@@ -26,6 +27,7 @@ class TrackingSession:
         self.config = config
         self.parents: dict[str, str] = {}  # run ids, by study
         self._networks: dict[str, set[str]] = {}  # keys, by parent run
+        self._monitors: dict[str, SystemMonitor] = {}  # by run
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -55,8 +57,19 @@ class TrackingSession:
         """The keys of the networks that have a run under ``parent``, as far as is known here."""
         return self._networks.setdefault(parent, set())
 
+    def monitor(self, run: str) -> None:
+        """Log what the machine does to a run, until ``stop_monitors``."""
+        if self.config.backend != "none" and run not in self._monitors:
+            self._monitors[run] = SystemMonitor(self.tracker, run)
+
+    def stop_monitors(self) -> None:
+        """Stop logging what the machine does."""
+        while self._monitors:
+            self._monitors.popitem()[1].stop()
+
     def close(self) -> None:
         """Deliver what was logged, and end the tracker's thread; see ``Tracker.shutdown``."""
+        self.stop_monitors()
         if "tracker" in self.__dict__:
             self.tracker.shutdown()
 

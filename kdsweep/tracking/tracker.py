@@ -50,6 +50,7 @@ from kdsweep.tracking.records import (
     Point,
     Record,
     SetTags,
+    SetView,
 )
 from kdsweep.tracking.writer import BATCH
 
@@ -93,14 +94,16 @@ class Tracker:
         """Open the parent run of a study and return its id: the same run in every session.
 
         A later session adds parameters that are new (MLflow's can't change) and replaces tags.
-        Several processes may hold the sweep open; it ends when the last of them closes it, with
-        the time at which the last of its runs ended.
+        Several processes may hold the sweep open; it ends when the last of them closes it. Its
+        duration is from its start to the end of its last run, without the time between sessions.
         """
         if self._connection is None:
             return ""
         me = this_process()
         ours = {**_source(), **tags, STUDY: study, KIND: "sweep", sweep_key(me): str(me)}
-        record = OpenSweep(run=SWEEP + study, study=study, params=flatten(params), tags=ours)
+        record = OpenSweep(
+            run=SWEEP + study, study=study, params=flatten(params), tags=ours, start_ms=_now()
+        )
         self._connection.write(record)
         run = self._connection.open().known(record.run) or record.run
         self._sweeps[run] = study
@@ -178,7 +181,7 @@ class Tracker:
     ) -> None:
         self._add(LogParams(run=run, params=flatten(params)))
         if dataset is not None:
-            self._add(LogDataset(run=run, dataset=dataset))
+            self.log_dataset(run, dataset)
 
     def log_epoch(self, run: str, metrics: Mapping[str, float], *, epoch: int) -> None:
         """Log what one epoch gave. Returns at once; NaN and infinities are kept."""
@@ -200,7 +203,15 @@ class Tracker:
             self._add(LogPoints(run=run, points=tuple(points[start : start + BATCH])))
 
     def log_verdict(
-        self, run: str, *, verdict: str, difference: float, low: float, high: float, n: int
+        self,
+        run: str,
+        *,
+        verdict: str,
+        difference: float,
+        low: float,
+        high: float,
+        n: int,
+        step: int = 0,
     ) -> None:
         """Log what a comparison with the baseline came to, also on a run that was closed.
 
@@ -214,9 +225,10 @@ class Tracker:
             low: the lower end of its interval.
             high: the upper end.
             n: how many seeds it rests on.
+            step: of the metrics; MLflow's table shows those of the last one.
         """
         metrics = {"delta": difference, "delta_low": low, "delta_high": high, "n_seeds": float(n)}
-        self.log_metrics(run, metrics)
+        self.log_metrics(run, metrics, step=step)
         interval = f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         self.set_tags(run, {"kdsweep.verdict": verdict, "kdsweep.interval": interval})
 
@@ -227,6 +239,14 @@ class Tracker:
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags, replacing those of the same name."""
         self._add(SetTags(run=run, tags=dict(tags)))
+
+    def log_dataset(self, run: str, dataset: DatasetInfo) -> None:
+        """Make a dataset an input of a run."""
+        self._add(LogDataset(run=run, dataset=dataset))
+
+    def log_view(self, run: str, key: str, state: str) -> None:
+        """Keep a view of the runs table with the experiment of the run; see ``table_url``."""
+        self._add(SetView(run=run, key=key_name(key), state=state))
 
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
         """Copy a file to the run's artefacts, under ``folder``; it may be deleted afterwards.
@@ -306,6 +326,22 @@ class Tracker:
         delivery = self._connection.open()
         known = [run for run in map(delivery.known, runs) if run is not None]
         return links.compare_url(self._connection.store.ui, known, [delivery.experiment])
+
+    def table_url(self, view: str) -> str:
+        """The address of the runs table in the view that ``log_view`` kept under a key."""
+        if self._connection is None:
+            return ""
+        delivery = self._connection.open()
+        return links.table_url(self._connection.store.ui, delivery.experiment, key_name(view))
+
+    def run_url(self, run: str) -> str:
+        """The address of a run's page; empty where the store does not have it yet."""
+        if self._connection is None:
+            return ""
+        delivery = self._connection.open()
+        known = delivery.known(run)
+        ui = self._connection.store.ui
+        return "" if known is None else links.run_url(ui, delivery.experiment, known)
 
     def ui_command(self) -> str:
         """The shell command that opens this store in MLflow's UI."""

@@ -11,7 +11,8 @@ import pytest
 
 from kdsweep.config import Config, TrackingConfig
 from kdsweep.jobs.job import Job
-from kdsweep.jobs.logger import RunLogger, as_yaml, mean_metrics
+from kdsweep.jobs.logged import as_yaml, mean_history, mean_metrics, of_seed
+from kdsweep.jobs.logger import RunLogger
 from kdsweep.tracking import RunRecord
 from kdsweep.tracking.session import TrackingSession
 
@@ -37,11 +38,14 @@ def sessions(root: Path) -> Iterator[list[TrackingSession]]:
         session.close()
 
 
+_SPLIT = SimpleNamespace(labels=[0, 1])
+_HOST = SimpleNamespace(name="digits", train=_SPLIT, val=_SPLIT, test=_SPLIT)
+DATASET: Any = SimpleNamespace(host=_HOST, digest="ab" * 32)
+
+
 @pytest.fixture
 def dataset() -> Any:
-    split = SimpleNamespace(labels=[0, 1])
-    host = SimpleNamespace(name="digits", train=split, val=split, test=split)
-    return SimpleNamespace(host=host, digest="ab" * 32)
+    return DATASET
 
 
 @pytest.fixture
@@ -55,8 +59,9 @@ def baseline(tmp_path: Path) -> Any:
 
 
 def start(session: TrackingSession, study: str) -> RunLogger:
-    logger = RunLogger(session, Config(study=study), "a cpu")
-    logger.start()
+    config = Config(study=study)
+    logger = RunLogger(session, config, "a cpu")
+    logger.start(config, DATASET)
     return logger
 
 
@@ -85,7 +90,7 @@ def test_a_network_that_another_process_trains_is_not_logged_again(
     trainer, finder = (start(session, "trained") for session in sessions)
     run = trainer.open_network("baseline", "k", Config(study="trained"), dataset, 3)
     finder.mention(baseline, Config(study="trained"), dataset)
-    trainer.finish_network(run, baseline)
+    trainer.finish_network(run, baseline, Config(study="trained"))
     finder.mention(baseline, Config(study="trained"), dataset)
     assert len(runs(sessions[0], "trained")) == 2
     assert finder.open == []
@@ -113,10 +118,56 @@ def test_seeds_cannot_be_taken_for_cells(
         1: "seed",
     }
     names = {record.run_id: name for name, record in shown.items()}
-    assert names[opened[None]].startswith("trial 7: ")
+    assert names[opened[None]] == "T=4 alpha=0.7 none, trial 7"
     assert names[opened[1]] == f"seed 1 of {names[opened[None]]}"
     assert shown["cells"].tags["kdsweep.device"] == "a cpu"
+    results = {record.run_id for record in shown.values() if "kdsweep.result" in record.tags}
+    assert results == {opened[None]}, "what a table of cells has"
     logger.close_all("killed", "enough")
+
+
+def finished(seed: int) -> Any:
+    history = ({"val_accuracy": 50.0 + seed}, {"val_accuracy": 90.0 + 2 * seed})
+    metrics = {**history[-1], "delta_vs_baseline": 1.0 + 2 * seed}
+    return SimpleNamespace(metrics=metrics, history=history, status="finished", reason=None)
+
+
+def test_no_metric_of_a_seed_has_the_name_of_a_cells(
+    sessions: list[TrackingSession], dataset: Any, baseline: Any, tmp_path: Path
+) -> None:
+    config = Config(study="named", seeds=2, trial=7)
+    logger = start(sessions[0], "named")
+    (tmp_path / "result.json").write_text("{}")
+    job = Job(config=config, folder=tmp_path, overrides=())
+    opened = logger.open_job(job, dataset)
+    record: Any = SimpleNamespace(
+        seeds={seed: finished(seed) for seed in (0, 1)},
+        objectives=["val_accuracy"],
+        values=(91.0,),
+        costs={"parameters": 7.0},
+        state="complete",
+        reason=None,
+    )
+    logger.finish_job(job, record, opened)
+    logger.mention(baseline, config, dataset)
+    shown = {record.run_id: record.metrics for record in runs(sessions[0], "named").values()}
+    cell = shown.pop(opened[None] or "")
+    assert cell == {
+        "delta": 2.0,
+        "val_accuracy": 91.0,
+        "val_accuracy_sd": pytest.approx(2**0.5),
+        "n_seeds": 2.0,
+        "parameters": 7.0,
+    }
+    others = {name for metrics in shown.values() for name in metrics}
+    assert {"seed/val_accuracy", "seed/delta_vs_baseline"} < others
+    assert not {name for name in others if not name.startswith(("seed/", "system/"))}
+
+
+def test_the_mean_curve_goes_as_far_as_all_seeds() -> None:
+    assert mean_history([[{"a": 1.0}, {"a": 5.0}], [{"a": 3.0}]]) == [{"a": 2.0}]
+    assert mean_history([]) == []
+    assert of_seed({"a": 1.0}) == {"seed/a": 1.0}
 
 
 def test_a_trial_shows_mean_spread_and_number_of_its_seeds() -> None:
@@ -134,7 +185,7 @@ def test_no_password_is_logged(
     sessions: list[TrackingSession], dataset: Any, tmp_path: Path, root: Path
 ) -> None:
     logger = RunLogger(sessions[0], SECRET, "a cpu")
-    logger.start()
+    logger.start(SECRET, dataset)
     logger.open_job(Job(config=SECRET, folder=tmp_path, overrides=()), dataset)
     logger.close_all("finished", "done")
     shown = runs(sessions[0], "s")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -64,32 +62,10 @@ def test_it_is_confirmed_and_exported(sweep: Sweep, command: Command) -> None:
 
 def test_an_edited_plugin_is_not_mixed_with_old_results(sweep: Sweep, command: Command) -> None:
     file = sweep.folder / "my_loss.py"
-    before = file.read_text()
-    file.write_text(before.replace("temperature**2", "temperature**1"))
-    try:
-        resumed = command(*SWEEP, cwd=sweep.folder)
-        confirmed = command("study=mine", "again=true", module="kdsweep.confirm", cwd=sweep.folder)
-    finally:
-        file.write_text(before)
-    for ended, line in (
-        (resumed, "study=mine: was made with another configuration (plugins.my_loss was "),
-        (confirmed, "plugins=my_loss.py: is not what it was (the hash of its source was "),
-    ):
-        assert ended.status == 2
-        assert ended.err.startswith(f"kdsweep: {line}")
-        assert ended.err.count("\n") == 1
-    record = json.loads((sweep.job(0) / "result.json").read_text())
-    assert record == sweep.record(0)
-
-
-def test_a_file_by_its_path_is_found_from_anywhere(tmp_path: Path, command: Command) -> None:
-    paths = ",".join(str(example) for example in EXAMPLES)
-    ended = command(
-        "experiment=smoke", f"plugins=[{paths}]", "pair.student.name=my_cnn",
-        "pair.student.width=1", "pair.student.kwargs.dept=3", cwd=tmp_path,
-    )  # fmt: skip
-    assert ended.status == 2
-    assert ended.err == (
-        "kdsweep: pair.student.kwargs.dept=3: allowed arguments of my_cnn are depth, channels; "
-        "did you mean depth?\n"
+    file.write_text(file.read_text().replace("temperature**2", "temperature**1"))
+    resumed = command(*SWEEP, cwd=sweep.folder)
+    assert resumed.status == 2
+    assert resumed.err.startswith(
+        "kdsweep: study=mine: was made with another configuration (plugins.my_loss was "
     )
+    assert resumed.err.count("\n") == 1

@@ -117,6 +117,12 @@ def test_averages_stand_beside_a_few_cells_and_below_a_map() -> None:
     assert several.axes[-1].get_position().y1 < several.axes[0].get_position().y0
 
 
+def test_cells_without_an_average_leave_no_gap() -> None:
+    figure = race_plot(race(*ALL[:3]))
+    figure.draw_without_rendering()
+    assert max(axes.get_position().x1 for axes in figure.axes) > 0.97
+
+
 def test_a_map_has_a_row_of_panels_for_each_of_its_rows() -> None:
     cells = [
         replace(raced(f"alpha={a} T={t}", "better"), values={"alpha": a, "T": t})

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdsweep.results.cells import CellRecords, cells_of
+from kdsweep.results.cells import CellRecords, cells_of, short_value
 from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import ADAPTIVE, ONE_SEED, STOPPED, judge_sweep
 from kdsweep.results.race import Race, grid_axes
@@ -161,6 +161,17 @@ def test_the_best_of_a_sampler_are_judged_by_their_race_alone(tmp_path: Path) ->
     sweep = judged([*drawn, raced], tmp_path, adaptive=True)
     named = dict(zip([cell.label for cell in sweep.cells], words(sweep), strict=True))
     assert named == {"temperature=7": "better", "temperature=1": None}
+    assert any(line.startswith("1 of 2 cells raced") for line in sweep.verdict_lines)
+
+
+def test_what_a_sampler_has_drawn_is_named_by_its_first_digits(tmp_path: Path) -> None:
+    drawn = {"distill.temperature": "3.195254015709299"}
+    Race(design=RaceDesign.create(cells=1, seeds=5, axes=(1,)), points=(drawn,)).write(tmp_path)
+    other = {"distill.temperature": "12.5"}
+    records = [record(0, BETTER, BASE, point=drawn), record(1, BASE, BASE, point=other, round_=0)]
+    sweep = judged(records, tmp_path, adaptive=True)
+    assert [cell.label for cell in sweep.cells] == ["temperature=3.1953", "temperature=12.5"]
+    assert short_value("a-name-that-is-long") == "a-name-that-is-long"
 
 
 def test_random_draws_that_do_not_race_are_a_plain_map(tmp_path: Path) -> None:

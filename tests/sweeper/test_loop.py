@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.sweeper import cells
 from kdsweep.sweeper import study as studies
 from tests.sweeper.fake import Study, studying
 
@@ -246,3 +247,14 @@ def test_a_refusal_leaves_nothing_behind(study: Study, asked: str) -> None:
         study.sweep(fail, *GRID, *asked.split())
     left = [path for path in study.folder.iterdir() if path.name != "store"]  # prepared images
     assert left == []
+
+
+def test_many_cells_say_how_far_their_checks_are(
+    study: Study, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "MANY", 5)
+    monkeypatch.setattr(cells, "SOME", 2)
+    with caplog.at_level(logging.INFO, logger="kdsweep.sweeper.cells"):
+        study.sweep(score, *GRID)
+    lines = [one.getMessage() for one in caplog.records if one.name == "kdsweep.sweeper.cells"]
+    assert lines == ["checking 6 cells", "checked 2 of 6 cells", "checked 4 of 6 cells"]

@@ -71,6 +71,8 @@ def test_a_plugin_that_was_edited_is_another_study_and_one_that_was_moved_is_not
     assert mine != content(plugins={"my_loss.py": "34cd"})
     assert mine != content()
     assert mine == content(plugins={"/conf/my_loss.py": "12ab"})
+    two = {"pack.losses": "12ab", "pack.models": "34cd"}
+    assert content(plugins=two) != content(plugins={**two, "pack.losses": "56ef"})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
+import kdsweep
 from kdsweep.errors import Refusal, UserError
+from kdsweep.terminal.arguments import parse
 from kdsweep.terminal.command import FULL_ERROR, OneLine, run
 
 
@@ -57,3 +59,18 @@ def test_help_is_its_usage(
     monkeypatch.setattr("sys.argv", ["x", "study=a", "--help"])
     run(pytest.fail, "\nusage\n", explain)  # the command itself is not started
     assert capsys.readouterr().out == "usage\n"
+
+
+def test_a_small_command_tells_its_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["export", "--version"])
+    run(lambda given: pytest.fail(str(given)), "usage", explain)
+    assert capsys.readouterr().out == f"kdsweep {kdsweep.__version__}\n"
+
+
+def test_an_argument_that_is_none_points_to_the_help() -> None:
+    with pytest.raises(UserError, match=r"^nope: allowed are study=, out=; --help explains them$"):
+        parse(["nope"], {"study": None, "out": None})
+    with pytest.raises(UserError, match=r"^stduy=a: allowed are .*; did you mean study=\.\.\.\?$"):
+        parse(["stduy=a"], {"study": None, "out": None})

@@ -5,13 +5,14 @@ import http.server
 import logging
 import os
 import resource
+import shutil
 import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from filelock import FileLock
@@ -20,6 +21,9 @@ from kdsweep.config import TrackingConfig
 from kdsweep.errors import UserError
 from kdsweep.tracking import Tracker, connect, create_tracker
 from kdsweep.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @contextmanager
@@ -144,13 +148,51 @@ def test_the_store_is_named_in_the_log(root: Path, caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_a_moved_root_says_where_its_artefacts_go(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_copied_root_reads_and_writes_its_own_artefacts(
+    root: Path, tmp_path: Path, tracker: Tracker
 ) -> None:
-    create_tracker(TrackingConfig(), root=root).prepare()
-    root.rename(tmp_path / "moved")
-    create_tracker(TrackingConfig(), root=tmp_path / "moved").prepare()
-    assert f"Artefacts go to {root}/artifacts" in caplog.text
+    run = tracker.open_run("a", parent=None, params={}, tags={})
+    tracker.log_text(run, "first", "first.txt")
+    tracker.close(run, "finished")
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    before = {path: path.stat().st_mtime_ns for path in sorted(root.rglob("*"))}
+    other = create_tracker(TrackingConfig(), root=copy)
+    later = other.open_run("b", parent=None, params={}, tags={})
+    for each in (run, later):
+        other.log_text(each, "second", "second.txt")
+    other.close(later, "finished")
+    assert before == {path: path.stat().st_mtime_ns for path in sorted(root.rglob("*"))}
+    from mlflow import MlflowClient
+
+    client = MlflowClient(other.uri, other.uri)
+    assert sorted(file.path for file in client.list_artifacts(run)) == ["first.txt", "second.txt"]
+    for each in (run, later):
+        assert (copy / "artifacts" / each / "artifacts" / "second.txt").read_text() == "second"
+
+
+def test_a_root_by_another_path_is_no_copy(root: Path, tmp_path: Path, tracker: Tracker) -> None:
+    tracker.prepare()
+    (tmp_path / "link").symlink_to(root)
+    create_tracker(TrackingConfig(), root=tmp_path / "link").prepare()
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        found = database.execute(
+            "SELECT artifact_location FROM experiments WHERE name = 'kdsweep'"
+        ).fetchall()
+    assert found == [(f"{root}/artifacts",)]
+
+
+def test_an_experiment_of_the_users_own_keeps_its_files_where_they_are(
+    root: Path, tmp_path: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "artifacts"
+    client.create_experiment("own", artifact_location=str(elsewhere))
+    tracker = create_tracker(TrackingConfig(experiment="own"), root=root)
+    run = tracker.open_run("a", parent=None, params={}, tags={})
+    tracker.log_text(run, "text", "file.txt")
+    tracker.close(run, "finished")
+    assert (elsewhere / run / "artifacts" / "file.txt").is_file()
+    assert f"Artefacts go to {elsewhere}" in caplog.text
 
 
 def test_preparing_twice_keeps_the_store(root: Path, tracker: Tracker) -> None:

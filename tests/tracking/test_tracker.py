@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import threading
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ DIGITS = DatasetInfo(
     n_train=1297,
     n_val=144,
     n_test=356,
+    shape=(3, 32, 32),
     split="split_seed=0",
 )
 
@@ -30,6 +33,9 @@ DIGITS = DatasetInfo(
 def test_a_sweep_reads_back_with_mlflows_own_client(
     tracker: Tracker, client: MlflowClient, tmp_path: Path
 ) -> None:
+    images = tmp_path / "digits"
+    images.mkdir()
+    dataset = dataclasses.replace(DIGITS, source=str(images))
     weights = tmp_path / "student.safetensors"
     weights.write_bytes(b"\0\1" * 500)
     sweep = tracker.open_sweep("temperatures", params={"cells": 2}, tags={"device": "cpu"})
@@ -40,7 +46,7 @@ def test_a_sweep_reads_back_with_mlflows_own_client(
             parent=sweep,
             params={"distill": {"temperature": temperature}},
             tags={"kdsweep.seed": "0"},
-            dataset=DIGITS,
+            dataset=dataset,
         )
         for epoch in (1, 2, 3):
             metrics = {"train_loss": 1 / epoch, "val_accuracy": 10.0 * epoch + temperature}
@@ -75,14 +81,21 @@ def test_a_sweep_reads_back_with_mlflows_own_client(
     assert "kdsweep.state" not in tags  # MLflow's own status says it
     assert (tags["kdsweep.seed"], tags["kdsweep.loss"]) == ("0", "hinton")
     assert read.inputs is not None
-    (entered,) = read.inputs.dataset_inputs
-    assert entered.dataset.name == "digits"
-    assert DIGITS.digest.startswith(entered.dataset.digest)
-    profile = entered.dataset.profile
-    assert profile is not None
-    assert DIGITS.digest in profile
-    assert '"num_rows": 1797' in profile
-    assert [(t.key, t.value) for t in entered.tags] == [("mlflow.data.context", "training")]
+    from mlflow.data import get_source
+
+    entered = {one.tags[0].value: one.dataset for one in read.inputs.dataset_inputs}
+    assert {one.tags[0].key for one in read.inputs.dataset_inputs} == {"mlflow.data.context"}
+    profiles = {context: json.loads(one.profile or "") for context, one in entered.items()}
+    assert {context: profile["num_rows"] for context, profile in profiles.items()} == {
+        "training": 1297,
+        "validation": 144,
+    }
+    assert {profile["sha256"] for profile in profiles.values()} == {DIGITS.digest}
+    for part, one in zip(("train", "val"), entered.values(), strict=True):
+        assert one.name == f"digits {part}"
+        assert one.digest.startswith(f"{part}-{DIGITS.digest[:20]}")
+        assert '"shape": [-1, 3, 32, 32]' in (one.schema or "")
+        assert Path(get_source(one).load()) == images, "MLflow finds where they came from"
     files = [file.path for file in client.list_artifacts(runs[1], "checkpoint")]
     assert files == ["checkpoint/student.safetensors"]
     for name, content in (
@@ -245,6 +258,34 @@ def test_a_second_session_reopens_the_sweep(
     assert "kdsweep.reason" not in read.data.tags
     again.close(sweep, "finished")
     assert client.get_run(sweep).info.status == "FINISHED"
+
+
+def test_a_continued_sweep_lasts_as_long_as_its_work(
+    root: Path, tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds, an hour of nothing, three seconds, a day of nothing: five seconds."""
+    clock = 1_000_000
+
+    def session(wait: int, work: int) -> int:
+        nonlocal clock
+        clock += wait
+        monkeypatch.setattr("kdsweep.tracking.tracker._now", lambda: clock)
+        own = create_tracker(TrackingConfig(), root=root)
+        sweep = own.open_sweep("s", params={}, tags={})
+        if work:
+            run = own.open_run("a", parent=sweep, params={}, tags={})
+            clock += work
+            own.close(run, "finished")
+        own.close(sweep, "finished")
+        info = client.get_run(sweep).info
+        assert info.end_time is not None
+        return int(info.end_time - info.start_time)
+
+    assert session(0, 2_000) == 2_000
+    assert session(600_000, 0) == 2_000, "looked at, without any training"
+    assert session(3_000_000, 3_000) == 5_000
+    assert session(86_400_000, 0) == 5_000
+    assert session(0, 1_000) == 6_000
 
 
 def test_two_trackers_of_one_process_share_a_sweep(
