@@ -51,14 +51,24 @@ def test_a_password_is_hidden_in_a_text(address: str, shown: str) -> None:
         assert hide_passwords(line.format(address, address)) == line.format(shown, shown)
 
 
+UNQUOTED = [one for one in ADDRESSES if not set("?[#' =%") & set(one) and one.count("@") == 1]
+QUOTED = [*ADDRESSES, "postgresql://u:PW, PW@h/d", "postgresql://u:(PW)=[PW]@h/d"]
+
+
+def as_hydra_writes_it(override: str) -> str:
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return f"storage={parsed.get_value_element_as_str()}"
+
+
 @pytest.mark.parametrize(
-    "address", [*ADDRESSES, "postgresql://u:PW, PW@h/d", "postgresql://u:(PW)=[PW]@h/d"]
+    "written",
+    [
+        *(as_hydra_writes_it(f"storage={address}") for address in UNQUOTED),
+        *(as_hydra_writes_it("storage='" + one.replace("'", "\\'") + "'") for one in QUOTED),
+        r"storage=postgresql\://u@h/d?password\=PW&sslmode\=require",
+    ],
 )
-def test_a_password_is_hidden_as_hydra_writes_it(address: str) -> None:
-    quoted = address.replace("\\", "\\\\").replace("'", "\\'")
-    (parsed,) = OverridesParser.create().parse_overrides([f"storage='{quoted}'"])
-    assert parsed.value() == address
-    written = f"storage={parsed.get_value_element_as_str()}"
+def test_a_password_is_hidden_as_hydra_writes_it(written: str) -> None:
     assert "PW" in written
     shown = hide_passwords(f"- {written}\n- seed=0\n")
     assert "PW" not in shown

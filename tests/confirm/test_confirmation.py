@@ -240,7 +240,6 @@ def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Tra
     with pytest.raises(UserError, match=r"^tracking.uri=.*me:\*\*\*@host/db: its password is not"):
         confirm(tmp_path, config)
     assert training.jobs == []
-    assert not (tmp_path / "confirmations").exists()
     given = f"sqlite:///{tmp_path}/runs.db"
     confirm(tmp_path, config, tracking_uri=given)
     assert {job.config.tracking.uri for job in training.jobs} == {given}

@@ -21,13 +21,15 @@ from kdsweep.tracking.records import (
     Point,
     Record,
     SetTags,
+    SetView,
     from_plain,
     to_plain,
 )
 
 DATASET = DatasetInfo(name="d", digest="ab", source="s", n_train=3, n_val=2, n_test=1)
 RECORDS: list[Record] = [
-    OpenSweep(run="unsent-sweep:s", study="s", params={"a": "1"}, tags={"b": "2"}),
+    OpenSweep(run="unsent-sweep:s", study="s", params={"a": "1"}, tags={"b": "2"}, start_ms=4),
+    SetView(run="unsent-1", key="s", state="{}"),
     OpenRun(run="unsent-1", name="é", parent=None, tags={}, start_ms=5, unique="kdsweep.key"),
     LogParams(run="r", params={"a": "x\ny"}),
     LogDataset(run="r", dataset=DATASET),
