@@ -172,7 +172,9 @@ def overrides_of(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_documented_command_composes(line: str) -> None:
+def test_every_documented_command_composes(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONF.parent / "docs" / "examples")  # where the plugins lie
+    monkeypatch.setenv("STUDIES", "postgresql+psycopg2://user@host/kdsweep")
     made(*overrides_of(line))
 
 

@@ -109,4 +109,4 @@ def test_what_is_included_is_there(pages: dict[Path, Page], site: Path) -> None:
     reading = (site / "reading.html").read_text()
     assert "Distillation harms in 5 of 5 cells" in reading
     assert "25 better, 0 worse" in reading
-    assert 'id="kdsweep.library.calls.sweep"' in (site / "api.html").read_text()
+    assert 'id="kdsweep.sweep"' in (site / "api.html").read_text()

@@ -79,7 +79,7 @@ def test_a_pruned_trial_says_so_in_mlflow_and_stops_there(sweep: Sweep) -> None:
         assert run.data.tags["kdsweep.state"] == "pruned"
         assert "pruned after epoch" in run.data.tags["kdsweep.reason"]
         for seed in trial.user_attrs["seeds"].values():
-            curve = sweep.mlflow.get_metric_history(seed["mlflow_run_id"], "val_accuracy")
+            curve = sweep.mlflow.get_metric_history(seed["mlflow_run_id"], "seed/val_accuracy")
             assert max(point.step for point in curve) == last
 
 
@@ -92,7 +92,7 @@ def test_each_seed_has_its_run_under_its_trial_and_the_trial_their_mean(sweep: S
             run = sweep.mlflow.get_run(seed["mlflow_run_id"])
             assert run.data.tags["mlflow.parentRunId"] == trial.user_attrs["mlflow_run_id"]
             assert run.info.status == "FINISHED"
-            values.append(run.data.metrics["val_accuracy"])
+            values.append(run.data.metrics["seed/val_accuracy"])
         logged = sweep.mlflow.get_run(trial.user_attrs["mlflow_run_id"]).data.metrics
         assert trial.value == pytest.approx(fmean(values))
         assert logged["val_accuracy"] == pytest.approx(fmean(values))
@@ -134,7 +134,7 @@ def test_every_number_of_the_tables_is_mlflows(sweep: Sweep, exported: Path, kin
             for column in table.columns:
                 if column.startswith(f"seed.{seed}.") and not column.endswith("run_id"):
                     name = column.removeprefix(f"seed.{seed}.")
-                    assert row[column] == pytest.approx(metrics[name], rel=1e-9), column
+                    assert row[column] == pytest.approx(metrics[f"seed/{name}"], rel=1e-9), column
                     checked += 1
         trial = sweep.mlflow.get_run(row["mlflow_run_id"]).data.metrics
         assert row["value.val_accuracy"] == pytest.approx(trial["val_accuracy"])

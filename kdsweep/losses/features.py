@@ -110,10 +110,12 @@ def unactivated(model: nn.Module, stage: str, image_size: int) -> str:
     if not isinstance(last, nn.ReLU | nn.ReLU6 | nn.LeakyReLU):
         return stage
     shape = (1, 3, image_size, image_size)
+    like = next(model.parameters())
+    images = torch.linspace(-1, 1, math.prod(shape), dtype=like.dtype, device=like.device)
     training = model.training
     model.eval()
     with tapped(model, (stage, name)) as outputs:
-        model(torch.linspace(-1, 1, math.prod(shape)).view(shape))
+        model(images.view(shape))
     model.train(training)
     ends = outputs[stage].shape == outputs[name].shape and outputs[stage].equal(outputs[name])
     return f"{name}{INPUT}" if ends else stage

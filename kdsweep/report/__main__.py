@@ -13,11 +13,16 @@ USAGE = """
 python -m kdsweep.report study=NAME [out=DIR]
 
   study=NAME     the study's name, as the sweep printed it
-  out=DIR        where report.html and its pictures go (default: mlruns/reports/NAME)
+  out=DIR        where the files go                 (default: mlruns/reports/NAME)
   root=DIR       where kdsweep writes its output    (default: mlruns)
   storage=URL    the study's database               (default: sqlite:///ROOT/optuna.db)
 
-It prints the table and the verdict, and trains nothing.
+It prints the table and the verdict, trains nothing, and writes:
+  report.html    all of it in one file that works offline
+  report-light.html
+                 the same with still pictures, for a mail or a slow line
+  report.md      the same in Markdown
+  pictures/      each picture as a file, and its data as CSV
 """
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from kdsweep.report.chart import Axis, Chart, Point, Series
 from kdsweep.report.costs import accuracy_against_size, latency, parameters, size
-from kdsweep.report.words import interval_text, number, spread_text, verdict_text
+from kdsweep.report.judged import by_role, forest, race, role_of
+from kdsweep.report.words import interval_text, number, spread_text
 from kdsweep.results.data import (
     COMPLETE,
     Cell,
-    Look,
     Model,
     Row,
     Summary,
@@ -25,9 +24,6 @@ from kdsweep.results.data import (
     worst_cell,
 )
 
-WORDS = ("better", "equivalent", "worse", "open", "distilled")  # the order of legends
-_LEGEND = {"open": "not decided", "distilled": ""}
-
 
 def charts(sweep: Sweep) -> tuple[Chart, ...]:
     """Every chart that this sweep has the data for, in the order of the report."""
@@ -36,110 +32,6 @@ def charts(sweep: Sweep) -> tuple[Chart, ...]:
         fidelity, calibration,
     )  # fmt: skip
     return tuple(chart for make in makers if (chart := make(sweep)) is not None)
-
-
-def role_of(cell: Cell) -> str:
-    """The verdict's word, or that there is none."""
-    return cell.verdict.word if cell.verdict is not None else "distilled"
-
-
-def _by_role(roles: Sequence[str], points: Sequence[Point]) -> list[Series]:
-    """Markers, a series for each role, in the legend's order."""
-    found = []
-    for role in (*("teacher", "baseline"), *WORDS):
-        chosen = tuple(p for r, p in zip(roles, points, strict=True) if r == role)
-        if chosen:
-            found.append(Series(role=role, points=chosen, name=_LEGEND.get(role, role)))
-    return found
-
-
-def race(sweep: Sweep) -> Chart | None:
-    """The difference of every cell after each round that it was in."""
-    if len(sweep.rounds) < 2:
-        return None
-    ways, roles = [], []
-    for cell in sweep.cells:
-        looks = () if cell.verdict is None else cell.verdict.looks
-        if looks:
-            roles.append(looks[-1].word)
-            ways.append([_seen(sweep, cell, at, look) for at, look in enumerate(looks, 1)])
-    ends = _side_by_side([way[-1] for way in ways])
-    lines = [
-        Series(
-            role=role, mark="line", faint=True,
-            points=tuple(replace(p, low=math.nan, high=math.nan) for p in (*way[:-1], end)),
-        )
-        for role, way, end in zip(roles, ways, ends, strict=True)
-        if len(way) > 1
-    ]  # fmt: skip
-    if not ends:
-        return None
-    decided = sum(role != "open" for role in roles)
-    going = sum(cell.verdict is not None and cell.verdict.racing for cell in sweep.cells)
-    return Chart(
-        key="race",
-        title="The race, round by round",
-        caption=(
-            "Each cell's difference from the baseline after each round, up to the one in which "
-            f"it was decided or left, with its interval there: {decided} of {len(roles)} are "
-            "decided" + (f", {going} go on." if going else ".")
-        ),
-        x=Axis(title="round", whole=True),
-        y=Axis(title=f"difference, {sweep.difference_unit}"),
-        series=(*lines, *_by_role(roles, ends)),
-        line=0.0,
-        zone=(-sweep.equivalence, sweep.equivalence),
-    )
-
-
-def _seen(sweep: Sweep, cell: Cell, round_: int, look: Look) -> Point:
-    note = f"round {round_}: {verdict_text(sweep, look)}, n = {look.n}"
-    return Point(
-        x=round_, y=look.difference, low=look.low, high=look.high, name=cell.label, note=note
-    )
-
-
-def _side_by_side(points: Sequence[Point]) -> list[Point]:
-    """Points of one round next to one another, in the order of their differences."""
-    placed = list(points)
-    for x in {p.x for p in points}:
-        there = sorted((i for i, p in enumerate(points) if p.x == x), key=lambda i: points[i].y)
-        for place, i in enumerate(there):
-            shift = 0.0 if len(there) == 1 else 0.3 * (2 * place / (len(there) - 1) - 1)
-            placed[i] = replace(points[i], x=x + shift)
-    return placed
-
-
-def forest(sweep: Sweep) -> Chart | None:
-    """Each cell's difference with its simultaneous interval, and the band of no difference."""
-    judged = [cell for cell in sweep.cells if cell.verdict is not None]
-    if not judged:
-        return None
-    points = [
-        Point(
-            x=v.difference, y=i, low=v.low, high=v.high, name=cell.label,
-            note=verdict_text(sweep, v),
-        )
-        for i, cell in enumerate(judged)
-        if (v := cell.verdict) is not None
-    ]  # fmt: skip
-    without = len(sweep.cells) - len(judged)
-    return Chart(
-        key="forest",
-        title="Every cell with its interval",
-        caption=(
-            "Each cell's difference from the student alone with its simultaneous 95 % interval. "
-            f"The band is ± {sweep.equivalence:g} {sweep.difference_unit}, within which a "
-            "difference does not matter."
-            + (f" {without} of {len(sweep.cells)} cells have no interval." if without else "")
-        ),
-        x=Axis(title=f"difference from the baseline, {sweep.difference_unit}"),
-        y=Axis(title=""),
-        series=tuple(_by_role([role_of(cell) for cell in judged], points)),
-        rows=tuple(cell.label for cell in judged),
-        line=0.0,
-        zone=(-sweep.equivalence, sweep.equivalence),
-    )
 
 
 def curves(sweep: Sweep) -> Chart | None:
@@ -275,7 +167,7 @@ def _dots(
     ]
     return Chart(
         key=key, title=title, caption=caption, x=Axis(title=axis), y=Axis(title=""),
-        series=tuple(_by_role(roles, points)), rows=tuple(names), line=line,
+        series=tuple(by_role(roles, points)), rows=tuple(names), line=line,
     )  # fmt: skip
 
 
@@ -307,6 +199,6 @@ def fidelity(sweep: Sweep) -> Chart | None:
         ),
         x=Axis(title="agreement with the teacher, %"),
         y=Axis(title=f"difference, {sweep.difference_unit}"),
-        series=tuple(_by_role(roles, points)),
+        series=tuple(by_role(roles, points)),
         line=0.0,
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 from kdsweep.report.charts import charts
 from kdsweep.report.grid import grid
 from kdsweep.report.html import Extra, render_html
+from kdsweep.report.maps import difference_map
 from kdsweep.report.markdown import render_markdown
-from kdsweep.report.pictures import write_atomically
+from kdsweep.report.pictures import png, write_atomically
 from kdsweep.report.svg import standalone
 from kdsweep.results.data import Sweep
 
@@ -26,8 +27,8 @@ def save_report(
     """Write the report and the data of its pictures; the paths, the report's first.
 
     ``report.html`` is all of it, 5 MB; ``report-light.html`` the same with still pictures, for a
-    mail or a slow line; ``report.md`` the same in Markdown; ``pictures/`` has every picture as
-    SVG, and its data as CSV.
+    mail or a slow line; ``report.md`` the same in Markdown; ``pictures/`` has the map as PNG,
+    every other picture as SVG, and the data of each as CSV.
     """
     full = render_html(sweep, interactive=True, extras=extras, commands=commands)
     files = {
@@ -43,7 +44,10 @@ def save_report(
         files[f"{PICTURES}/{chart.key}.csv"] = chart.to_csv()
     for extra in extras:
         files[f"{PICTURES}/{extra.key}.csv"] = extra.csv
+    contents = {name: text.encode("utf-8") for name, text in files.items()}
+    if found is not None:
+        contents[f"{PICTURES}/map.png"] = png(difference_map(sweep))
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        write_atomically(folder / name, text.encode("utf-8"))
-    return [folder / name for name in files]
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]

@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kdsweep.report.chart import Axis, Chart, Series
+from kdsweep.report.words import shortened
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -54,7 +55,7 @@ def figure(chart: Chart) -> Figure:
     if chart.rows:
         layout["yaxis"] |= {
             "tickvals": list(range(len(chart.rows))),
-            "ticktext": [escape(_short(label), quote=False) for label in chart.rows],
+            "ticktext": [escape(shortened(label, _LABEL), quote=False) for label in chart.rows],
             "range": [len(chart.rows) - 0.5, -0.5],
             "zeroline": False,
         }
@@ -137,7 +138,3 @@ def _shape(kind: str, along: str, across: str, **more: Any) -> dict[str, Any]:
 
 def _or_zero(value: float) -> float:
     return value if math.isfinite(value) else 0.0
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"

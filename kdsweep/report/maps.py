@@ -60,7 +60,8 @@ def difference_map(sweep: Sweep) -> Figure:
         axes.set_ylabel(found.y_key)
         axes.grid(visible=False)
         axes.tick_params(length=0)
-        hatched = ", hatched: not decided" if judged else ""
+        still = any(p.verdict and p.verdict.word == "open" for row in found.places for p in row)
+        hatched = ", hatched: not decided" if still else ""
         axes.set_title(
             f"{sweep.objective}: difference from the baseline\n(framed: the best mean{hatched})"
         )

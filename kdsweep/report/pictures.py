@@ -265,14 +265,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def save_pictures(sweep: Sweep, folder: Path) -> list[Path]:
-    """Write every picture as ``folder/NAME.png``; the paths, in the order of a report."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in figures(sweep).items():
-        path = folder / f"{name}.png"
-        write_atomically(path, png(figure))
-        paths.append(path)
-    return paths

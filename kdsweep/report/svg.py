@@ -12,6 +12,7 @@ from html import escape
 from importlib import resources
 
 from kdsweep.report.chart import Axis, Chart, Point, Series
+from kdsweep.report.words import shortened
 
 WIDTH = 440  # units, which are CSS pixels at that width
 _CHARACTER = 6.1  # units: the mean width of one, at 11 units
@@ -55,7 +56,7 @@ class _Drawing:
         self.top = 8.0 + 17.0 * (1 + max((line for line, _, _ in self.legend), default=-1))
         points = [p for series in chart.series for p in series.points]
         if chart.rows:
-            longest = max(len(_short(label)) for label in chart.rows)
+            longest = max(len(shortened(label, _LABEL)) for label in chart.rows)
             self.left = 14 + _CHARACTER * longest
             self.height = float(_ROW * len(chart.rows))
             self.x_range = _range(_with_references(chart), chart.x, bars=_has_bars(chart))
@@ -118,7 +119,9 @@ class _Drawing:
             yield _line(self.x(tick), self.top, self.x(tick), self.bottom, "grid")
             yield _text(self.x(tick), self.bottom + 14, _tick(tick), anchor="middle")
         for i, label in enumerate(chart.rows):
-            yield _text(self.left - 6, self.y(i) + 4, _short(label), anchor="end", title=label)
+            yield _text(
+                self.left - 6, self.y(i) + 4, shortened(label, _LABEL), anchor="end", title=label
+            )
         for tick in () if chart.rows else ticks(self.y_range, chart.y):
             yield _line(self.left, self.y(tick), self.right, self.y(tick), "grid")
             yield _text(self.left - 5, self.y(tick) + 4, _tick(tick), anchor="end")
@@ -260,10 +263,6 @@ def _share(value: float, limits: tuple[float, float], log: bool) -> float:
     if log:
         return math.log(value / limits[0]) / math.log(limits[1] / limits[0])
     return (value - limits[0]) / (limits[1] - limits[0])
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:

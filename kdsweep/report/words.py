@@ -55,3 +55,11 @@ def spread_text(sweep: Sweep, mean: float, sd: float) -> str:
 def whole(sweep: Sweep) -> CellVerdict | None:
     """The verdict of the average over all cells; None where there is none."""
     return next((v for name, v in sweep.averages.items() if name.startswith("all ")), None)
+
+
+def shortened(label: str, most: int) -> str:
+    """A label of at most so many characters: its middle goes, for labels differ at their ends."""
+    if len(label) <= most:
+        return label
+    head = (most - 1) // 2
+    return f"{label[:head]}…{label[len(label) - (most - 1 - head) :]}"

@@ -203,6 +203,16 @@ class Rounds:
             self.study.study, Race(design=design, points=tuple(shown)), self.config.rounds
         )
         race.write(self.folder)
+        planned = race.design.rounds
+        if self.config.rounds < planned:
+            log.info(
+                "rounds=%d: study %s was planned with %d; no round after that is begun, what is "
+                "there stays, and its levels are those of %d",
+                self.config.rounds,
+                self.study.name,
+                planned,
+                planned,
+            )
         return race
 
     def _race_points(self) -> list[Point]:

@@ -153,10 +153,13 @@ class SweepStudy:
                 self.study.set_metric_names(list(record.objectives))
         for key, value in attributes(record).items():
             self._set(claim, key, value)
-        if not self.study.get_trials(deepcopy=False)[claim.number].intermediate_values:
+        state = _STATES[record.state]
+        if (
+            state == TrialState.COMPLETE
+            and not self.storage.get_trial(claim.trial_id).intermediate_values
+        ):  # of a pruned trial Optuna would take the last one for its value
             for epoch, value in curve(record).items():
                 self.storage.set_trial_intermediate_value(claim.trial_id, epoch, value)
-        state = _STATES[record.state]
         values = list(record.values) if state == TrialState.COMPLETE else None
         self.study.tell(claim.number, values, state)
 

@@ -149,5 +149,6 @@ def from_plain(plain: Mapping[str, Any]) -> Record:
     if "points" in fields:
         fields["points"] = tuple(Point(*point) for point in fields["points"])
     if "dataset" in fields:
-        fields["dataset"] = DatasetInfo(**fields["dataset"])
+        given = fields["dataset"]
+        fields["dataset"] = DatasetInfo(**{**given, "shape": tuple(given["shape"])})
     return kind(**fields)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsweep.report.files import save_report, write_atomically
+from kdsweep.report.files import save_report
 from kdsweep.report.html import Extra, render_html
 from kdsweep.report.markdown import render_markdown
 from kdsweep.results.data import Provenance, Sweep
@@ -201,20 +201,3 @@ def test_markdown_has_answer_map_table_and_commands() -> None:
     shown = render_markdown(hostile("<script>")).splitlines()
     texts = [line for line in shown if not line.startswith("    ")]  # the others are code
     assert not [line for line in texts if re.search(r"(?<!\\)<script", line)]
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "report.html"
-    write_atomically(path, b"old")
-
-    def broken(self: Path, content: bytes) -> int:
-        self.touch()
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", broken)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -10,6 +10,7 @@ from kdsweep.report.maps import difference_map, forest_plot
 from kdsweep.report.style import COLOURS
 from kdsweep.results.data import Cell, CellVerdict
 from tests.report.sweeps import grid_sweep, judged
+from tests.report.test_grid import decided
 
 
 def test_map_is_centred_and_annotated() -> None:
@@ -46,6 +47,15 @@ def test_map_names_what_failed() -> None:
 def test_blue_is_better_in_both_directions(maximize: bool, name: str) -> None:
     axes = difference_map(replace(grid_sweep(), maximize=maximize)).axes[0]
     assert axes.images[0].get_cmap().name == name
+
+
+def test_what_is_not_decided_is_hatched_and_has_no_colour() -> None:
+    axes = difference_map(decided()).axes[0]
+    hatched = [patch for patch in axes.patches if patch.get_hatch()]
+    assert len(hatched) == 4
+    shown = [text.get_text() for text in axes.texts]
+    assert "▲ +0.75\n+0.2…+1.2" in shown
+    assert shown.count("○ +0.50\n-0.2…+1.2") == 4
 
 
 def test_forest_has_a_line_for_each_interval_and_the_band() -> None:

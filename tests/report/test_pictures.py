@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from kdsweep.report import pictures
-from kdsweep.report.pictures import figures, png, save_pictures, write_atomically
+from kdsweep.report.pictures import figures, png, write_atomically
 from kdsweep.report.style import COLOURS
 from kdsweep.results.data import Sweep
 from tests.report.sweeps import curve, grid_sweep, judged, temperatures
@@ -123,16 +123,6 @@ def test_only_the_pictures_with_data_are_made() -> None:
     assert without.keys() == {"accuracy", "difference_map", *costs - {"latency"}}
     sweep = temperatures()
     assert figures(replace(sweep, cells=sweep.cells[3:], teacher=None, baseline=None)) == {}
-
-
-def test_saved_pictures_replace_the_old_ones(tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "report"
-    sweep = replace(judged(), teacher=None, baseline=None)
-    paths = save_pictures(sweep, folder)
-    assert save_pictures(sweep, folder) == paths
-    assert [path.name for path in paths] == ["accuracy.png", "forest.png", "learning_curves.png"]
-    assert sorted(folder.iterdir()) == sorted(paths)
-    assert all(path.read_bytes().startswith(PNG) for path in paths)
 
 
 def test_a_write_that_fails_leaves_what_was_there(

@@ -95,6 +95,15 @@ def test_ticks_are_round(limits: tuple[float, float], axis: Axis, expected: list
     assert ticks(limits, axis) == pytest.approx(expected)
 
 
+def test_long_labels_keep_both_ends() -> None:
+    long = [f"distill.losses.hinton.weight=0.5 temperature={t}" for t in (1, 2)]
+    cells = tuple(Cell(label=label, values={}, accuracy_by_seed={0: 70.0}) for label in long)
+    chart = next(c for c in charts(replace(judged(), cells=cells)) if c.key == "accuracy")
+    shown = [text for text in words(parsed(svg(chart))) if "…" in text]
+    assert shown == [f"distill.loss…temperature={t}" for t in (1, 2)]
+    assert long[0] in svg(chart)  # in the title of its label
+
+
 def test_125_cells_have_a_row_each() -> None:
     cells = tuple(
         Cell(label=f"c{i}", values={"i": i}, accuracy_by_seed={0: 70.0 + i}) for i in range(125)

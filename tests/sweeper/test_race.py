@@ -128,6 +128,16 @@ def test_fewer_rounds_can_be_followed_by_the_rest(study: Study) -> None:
     assert rounds_of(part + rest) == rounds_of(first)
 
 
+def test_fewer_rounds_than_planned_are_told(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    study.sweep(accuracies, *GRID)
+    assert "was planned with" not in caplog.text
+    study.sweep(accuracies, *GRID, "rounds=1")
+    assert "rounds=1: study race was planned with 4; no round after that is begun" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -26,7 +26,9 @@ from kdsweep.tracking.records import (
     to_plain,
 )
 
-DATASET = DatasetInfo(name="d", digest="ab", source="s", n_train=3, n_val=2, n_test=1)
+DATASET = DatasetInfo(
+    name="d", digest="ab", source="s", shape=(3, 8, 8), n_train=3, n_val=2, n_test=1
+)
 RECORDS: list[Record] = [
     OpenSweep(run="unsent-sweep:s", study="s", params={"a": "1"}, tags={"b": "2"}, start_ms=4),
     SetView(run="unsent-1", key="s", state="{}"),

@@ -83,7 +83,13 @@ def test_a_server(server: str, local_run: str, tmp_path: Path, root: Path) -> No
         params={"distill": {"temperature": 4.0}},
         tags={},
         dataset=DatasetInfo(
-            name="digits", digest="ab" * 32, source="http://x/y", n_train=3, n_val=2, n_test=1
+            name="digits",
+            digest="ab" * 32,
+            source="http://x/y",
+            source_type="http",
+            n_train=3,
+            n_val=2,
+            n_test=1,
         ),
     )
     for epoch in (1, 2, 3):
