@@ -1,4 +1,4 @@
-"""The site of docs/: it builds, all that it links to is there, and it asks nothing of other hosts."""
+"""The site of docs/: what it links to is there, and it asks nothing of other hosts."""
 
 from __future__ import annotations
 
@@ -73,9 +73,8 @@ def missing(path: Path, page: Page, pages: dict[Path, Page]) -> Iterator[str]:
             continue
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         target = target / "index.html" if target.is_dir() else target
-        if not target.is_file():
-            yield link
-        elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
+        anchors = pages[target].anchors if target in pages else {parts.fragment}
+        if not target.is_file() or unquote(parts.fragment) not in anchors:
             yield link
 
 

@@ -49,6 +49,7 @@ def search_figures(name: str, storage: str) -> list[Extra]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", message="PedAnova")  # less is better: it is seen to
+            warnings.filterwarnings("ignore", message="Target and region")  # all alike: drawn so
             figure = draw().update_layout(title=None, template=None, margin_t=30)
         return Extra(key=key, title=title, caption=caption, json=figure.to_json(), csv=data)
 

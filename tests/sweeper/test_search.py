@@ -12,8 +12,10 @@ from kdsweep.errors import UserError
 from kdsweep.sweeper.search import search_figures
 
 
-def study(folder: Path, directions: list[str], parameters: int, trials: int = 4) -> str:
-    """A study in a database, its objective the first parameter; the address."""
+def study(
+    folder: Path, directions: list[str], parameters: int, trials: int = 4, step: float = 1.0
+) -> str:
+    """A study in a database, its objective ``step`` times the first parameter; the address."""
     url = f"sqlite:///{folder / 'optuna.db'}"
     made = optuna.create_study(study_name="s", storage=url, directions=directions)
     names = [f"distill.p{i}" for i in range(parameters)]
@@ -24,7 +26,7 @@ def study(folder: Path, directions: list[str], parameters: int, trials: int = 4)
             optuna.trial.create_trial(
                 params={name: (number * (i + 1)) % trials for i, name in enumerate(names)},
                 distributions=dict.fromkeys(names, kind),
-                values=[float(number)] * len(directions),
+                values=[step * number] * len(directions),
             )
         )
     return url
@@ -45,6 +47,11 @@ def test_two_parameters_make_four_pictures(tmp_path: Path, directions: list[str]
         "0,0,0,0.0",
         "1,1,2,1.0",
     ]
+
+
+def test_trials_that_score_alike_make_them_without_a_warning(tmp_path: Path) -> None:
+    found = search_figures("s", study(tmp_path, ["maximize"], parameters=2, step=0.0))
+    assert "search_importance" in [one.key for one in found]
 
 
 def test_one_parameter_has_no_rival_and_no_pair(tmp_path: Path) -> None:
