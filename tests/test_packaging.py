@@ -23,7 +23,7 @@ from tests.conftest import Command
 # launchers are Hydra's to import, and the documentation's site is made by a command.
 NOT_IMPORTED = {
     "cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher", "onnx", "onnxscript",
-    "nvidia-ml-py", "psutil",
+    "nvidia-ml-py", "psutil", "mkdocstrings-python", "ruff", "zensical",
 }  # fmt: skip
 
 
