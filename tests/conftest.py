@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,34 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["MPLBACKEND"] = "agg"
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "HYDRA_"))]:
     del os.environ[_name]  # a developer's own stores and switches
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins_of_a_module() -> Iterator[None]:
+    """What a module's tests register is gone afterwards: a process runs other modules' too."""
+    with forgetting_plugins():
+        yield
+
+
+@contextlib.contextmanager
+def forgetting_plugins() -> Iterator[None]:
+    """Forget what plugins add meanwhile, and that they were imported."""
+    from kdsweep import registry
+    from kdsweep.data.sources.registered import DATASETS
+    from kdsweep.losses.registry import LOSSES
+    from kdsweep.models.registry import ARCHITECTURES
+    from kdsweep.plugins import imported
+
+    registries = (LOSSES, ARCHITECTURES, DATASETS)
+    tables = [registry.ORIGINS, imported._IMPORTED, *(one._entries for one in registries)]
+    before, modules = [dict(table) for table in tables], set(sys.modules)
+    yield
+    added = {*registry.ORIGINS.values(), *imported._IMPORTED} - {"__main__"}
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
+    for name in added & (set(sys.modules) - modules):
+        del sys.modules[name]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from torch import nn
 
-from kdsweep import registry
 from kdsweep.config import ModelConfig, PairConfig
 from kdsweep.errors import UserError
 from kdsweep.models.registry import ARCHITECTURES, register_model
@@ -29,8 +28,6 @@ def handover_net(classes: int, channels: int) -> nn.Module:
 def test_where_the_code_is_missing_the_graph_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "ORIGINS", dict(registry.ORIGINS))
-    monkeypatch.setattr(ARCHITECTURES, "_entries", dict(ARCHITECTURES._entries))
     register_model(NAME)(handover_net)
     own = ModelConfig(name=NAME, kwargs={"channels": 6})
     made = MadeStudy(tmp_path / "mlruns", pair=PairConfig(student=own))
