@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.results.cells import cells_of, read_records
@@ -24,6 +25,7 @@ from kdsweep.store import writable
 from kdsweep.sweeper import study as studies
 from kdsweep.sweeper.binding import is_adaptive
 from kdsweep.sweeper.opening import load_study
+from kdsweep.sweeper.study import unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +194,15 @@ def best_config(study: optuna.Study, root: Path) -> str | None:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return None
-    best = study.best_trial if len(study.directions) == 1 else study.best_trials[0]
+    latest = {unit_of(trial): trial for trial in complete}.values()  # of a round trained twice
+    if len(study.directions) == 1:
+        choose = max if study.direction == StudyDirection.MAXIMIZE else min
+        best = choose(latest, key=lambda trial: trial.values[0])
+    else:
+        front = [trial for trial in study.best_trials if trial in latest]
+        if not front:
+            return None
+        best = front[0]
     folder = root / "hydra" / "studies" / study.study_name / str(best.number)
     config = dict(read_record(folder).config)
     for key in ("study", "trial", "root", "storage", "tracking", "pruner"):

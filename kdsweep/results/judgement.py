@@ -9,7 +9,7 @@ from pathlib import Path
 from kdsweep.results.cells import DRAWN, CellRecords
 from kdsweep.results.data import CellVerdict, Look, Sweep
 from kdsweep.results.race import Race
-from kdsweep.results.record import PRUNED
+from kdsweep.results.record import PRUNED, Record
 from kdsweep.verdict import (
     Cell,
     Comparison,
@@ -25,6 +25,10 @@ ADAPTIVE = (
 STOPPED = (
     "No verdict on the map: a pruner stopped cells by their scores, so those that are left were "
     "chosen by them. Confirm the best of them on fresh seeds."
+)
+GONE = (
+    "No verdict: race.json, in which the rounds' levels are fixed, is gone from the study's "
+    "folder; the sweep's command writes it again."
 )
 ONE_SEED = "No verdict: one seed shows no spread to judge by; seeds=3 gives one."
 
@@ -49,12 +53,13 @@ def judge_sweep(
     race, raced = Race.find(folder), list(cells)
     if race is not None:  # the scores by which a sampler chose say nothing
         raced = [cell for cell in cells if cell.last.round > DRAWN]
-    if race is None and adaptive:
-        return dataclasses.replace(sweep, verdict_lines=(ADAPTIVE,)), None
     if race is None:
-        race = Race.of(cells, margin=float(cells[0].last.config["verdict"]["margin"]))
+        planned = any(_raced(record) for cell in cells for record in cell.rounds)
+        why = GONE if planned else ADAPTIVE if adaptive else ONE_SEED
+        if why is ONE_SEED:
+            race = Race.of(cells, margin=float(cells[0].last.config["verdict"]["margin"]))
     if race is None:
-        return dataclasses.replace(sweep, verdict_lines=(ONE_SEED,)), None
+        return dataclasses.replace(sweep, verdict_lines=(why,)), None
     outcome = race.judge(raced, sweep.objective)
     lines = outcome_lines(
         outcome,
@@ -79,6 +84,14 @@ def judge_sweep(
     )
     rounds = race.judge_rounds(raced, sweep.objective)
     return _with_looks(sweep, [race.in_order_of(cells, one.cells) for one in rounds]), outcome
+
+
+def _raced(record: Record) -> bool:
+    """Whether a race of several rounds was planned, so that a round counts as one of its looks."""
+    config = record.config
+    several = config["seeds"] > 1 and config["rounds"] > 1
+    alone = len(record.objectives) == 1 and config["pruner"]["name"] == "none"
+    return record.round > 1 or (record.round == 1 and several and alone)
 
 
 def _with_looks(sweep: Sweep, rounds: Sequence[Sequence[Cell | None]]) -> Sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdsweep.results.cells import CellRecords, short_value
+from kdsweep.errors import UserError, first_line
+from kdsweep.results.cells import DRAWN, CellRecords, short_value
 from kdsweep.store import write_json
 from kdsweep.verdict import Axis, Cell, Outcome, RaceDesign, judge, judge_rounds
 
@@ -33,8 +35,16 @@ class Race:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """The race that ``to_json`` was made of."""
-        return cls(design=RaceDesign.from_dict(given["design"]), points=tuple(given["points"]))
+        """The race that ``to_json`` was made of.
+
+        Raises:
+            KeyError, TypeError: a field is missing, or unknown.
+            ValueError: it has not a point for each cell.
+        """
+        race = cls(design=RaceDesign.from_dict(given["design"]), points=tuple(given["points"]))
+        if len(race.points) != race.design.cells:
+            raise ValueError(f"{len(race.points)} points for {race.design.cells} cells")
+        return race
 
     def write(self, folder: Path) -> None:
         """Put it into the study's folder, for whoever reads its records there."""
@@ -42,9 +52,18 @@ class Race:
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
-        """The race of the study in this folder; None where it has none."""
+        """The race of the study in this folder; None where it has none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         path = folder / RACE
-        return cls.from_json(json.loads(path.read_text())) if path.is_file() else None
+        try:
+            return cls.from_json(json.loads(path.read_bytes())) if path.is_file() else None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{path}: is damaged ({first_line(error)}); the sweep's command writes it again"
+            ) from None
 
     @classmethod
     def of(cls, cells: Sequence[CellRecords], *, margin: float) -> Self | None:
@@ -89,7 +108,7 @@ class Race:
         by_point = {self._key(cell.point): cell for cell in cells}
         found = [by_point.get(self._key(point)) for point in self.points]
         none = np.array([])
-        scores = [none if cell is None else cell.scores(metric) for cell in found]
+        scores = [none if cell is None else _from_the_first(cell).scores(metric) for cell in found]
         return scores, self._baselines(found, metric)
 
     def labels(self) -> list[str]:
@@ -133,6 +152,13 @@ class Race:
             for seed, one in ({} if cell is None else cell.baselines).items():
                 scores[group][seed] = one.metrics.get(metric, np.nan)
         return [np.array([by_seed[seed] for seed in sorted(by_seed)]) for by_seed in scores]
+
+
+def _from_the_first(cell: CellRecords) -> CellRecords:
+    """The cell up to a round whose record is gone: later seeds are not an earlier round's."""
+    first = min(cell.rounds[0].round, DRAWN + 1)
+    kept = [record for number, record in enumerate(cell.rounds, first) if record.round == number]
+    return dataclasses.replace(cell, rounds=tuple(kept))
 
 
 def grid_axes(points: Sequence[Mapping[str, str]]) -> tuple[int, ...] | None:

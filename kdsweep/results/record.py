@@ -164,6 +164,5 @@ def read_record(folder: Path) -> Record:
         raise UserError(f"{path}: is gone; root= names the folder that holds it") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{path}: is damaged ({error}); move its folder away, and the sweep's command trains "
-            "that cell again"
+            f"{path}: is damaged ({error}); the sweep's command trains that cell again"
         ) from None

@@ -100,8 +100,8 @@ def adopt_race(study: optuna.Study, race: Race, rounds: int) -> Race:
         rounds: that this command asks for.
 
     Raises:
-        UserError: the study's race has other seeds, or fewer rounds: to look once more, after
-            what has been seen, would raise the error above what was promised.
+        UserError: the study's race has other seeds or rules, or fewer rounds: to look once
+            more, after what has been seen, would raise the error above what was promised.
     """
     known = study.user_attrs.get(RACE)
     if known is None:
@@ -115,6 +115,17 @@ def adopt_race(study: optuna.Study, race: Race, rounds: int) -> Race:
             f"{design.seeds[0]} in each round, before its first training; choose another "
             "study=NAME, or confirm its cells: python -m kdsweep.confirm"
         )
+    for key, planned, asked in (
+        ("margin", design.margin, race.design.margin),
+        ("futility", design.futility, race.design.futility),
+        ("baseline_seeds", design.baselines[0], race.design.baselines[0]),
+    ):
+        if asked != planned:
+            raise UserError(
+                f"verdict.{key}={asked:g}: study {study.study_name} was planned with "
+                f"{planned:g}, before its first training; give that, or choose another "
+                "study=NAME"
+            )
     if rounds > design.rounds:
         raise UserError(
             f"rounds={rounds}: study {study.study_name} was planned with {design.rounds}, before "

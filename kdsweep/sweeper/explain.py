@@ -20,7 +20,8 @@ _OF_FILES = (
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR,
     errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT, errno.ELOOP, errno.EINVAL,
 )  # fmt: skip
-_OF_FOLDERS = (errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_FOLDERS = (errno.ENOTDIR, errno.EROFS, errno.EEXIST, *_FULL)
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -55,9 +56,24 @@ def known_error(error: BaseException, arguments: Sequence[str]) -> KdsweepError 
         known = broken
     elif isinstance(error, OSError) and error.filename and error.errno in _OF_FILES:
         known = UserError(_of_file(error))
+    elif any(map(_is_full, _causes(error))):
+        known = TrainingError(
+            "the disk is full: free some space, and the same command goes on; or choose another "
+            "folder with root=..."
+        )
     if known is None or hide_passwords(str(known)) == str(known):
         return known
     return type(known)(hide_passwords(str(known)))
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether there was no room for a file; not every error of it has the file's name."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    # safetensors has an error of its own, with the system's in its text.
+    return type(error).__name__ == "SafetensorError" and any(
+        f"(os error {number})" in str(error) for number in _FULL
+    )
 
 
 def _of_file(error: OSError) -> str:

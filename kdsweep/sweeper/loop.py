@@ -38,7 +38,7 @@ from kdsweep.sweeper.reporting import give_up, report_study
 from kdsweep.sweeper.rounds import Rounds
 from kdsweep.sweeper.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
 from kdsweep.sweeper.space import Space
-from kdsweep.sweeper.study import OWNER, Claim, SweepStudy, Unit
+from kdsweep.sweeper.study import FINISHED, OWNER, Claim, SweepStudy, Unit, unit_of
 
 if TYPE_CHECKING:
     from kdsweep.jobs.job import Job
@@ -123,6 +123,7 @@ class SweepLoop:
                 adopt_axes(opened, self.space.distributions)
                 adopt_sampler(opened, adaptive=self.adaptive)
                 keep()
+                self.study.unrecorded = self._unrecorded()
                 self.rounds = Rounds(
                     self.study, self.cells, points, self.folder, self.options.n_trials
                 )
@@ -245,6 +246,15 @@ class SweepLoop:
                 log.info("trial %d: its process has ended; trained again", trial.number)
             else:
                 self._write_failed(self._job(claim), "its process died again and again")
+
+    def _unrecorded(self) -> frozenset[int]:
+        """Finished trials whose folder is here without a record: nothing can report them."""
+        latest = {unit_of(trial): trial.number for trial in self.study.trials(*FINISHED)}
+        folders = {number: self.folder / str(number) for number in latest.values()}
+        gone = [n for n, at in folders.items() if at.is_dir() and find_record(at) is None]
+        for number in gone:
+            log.warning("trial %d: its record is gone; its cell is trained again", number)
+        return frozenset(gone)
 
     def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
         """Wait for trials of other processes; whether to look again.

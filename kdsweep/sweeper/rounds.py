@@ -237,15 +237,13 @@ class Rounds:
             UserError: the records are under another root.
         """
         here = {record.trial for record in read_records(self.folder)}
-        ended = [
-            trial.number
-            for trial in self.study.trials(TrialState.COMPLETE)
-            if unit_of(trial) in set(self.units) and trial.number not in here
-        ]
+        latest = {unit_of(t): t.number for t in self.study.trials(TrialState.COMPLETE)}
+        ended = [unit for unit in self.units if unit in latest and latest[unit] not in here]
         if ended:
             raise UserError(
                 f"study={self.study.name}: the records of {len(ended)} of its trials are not in "
-                f"{self.folder}; all of its processes need one root=, in a folder that they share"
+                f"{self.folder}; all of its processes need one root=, in a folder that they "
+                "share. Put the records back, or choose another study=NAME"
             )
 
     def announce(self) -> None:

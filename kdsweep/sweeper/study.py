@@ -81,6 +81,7 @@ class SweepStudy:
         self.study_id = lease.study_id
         self.distributions = dict(distributions)
         self.lease = lease
+        self.unrecorded: frozenset[int] = frozenset()  # trials that count as untrained
 
     @property
     def name(self) -> str:
@@ -93,16 +94,19 @@ class SweepStudy:
 
     def settled(self) -> set[Unit]:
         """Units that need no training any more: finished, or failed for good."""
-        return {unit_of(trial) for trial in self.trials() if is_settled(trial)}
+        return {unit_of(trial) for trial in self.trials() if self._is_settled(trial)}
 
     def missing(self, units: Iterable[Unit]) -> list[Unit]:
         """Those that no trial has finished, has failed for good, or is training now."""
         there = {
             unit_of(trial)
             for trial in self.trials()
-            if is_settled(trial) or trial.state == TrialState.RUNNING
+            if self._is_settled(trial) or trial.state == TrialState.RUNNING
         }
         return [unit for unit in units if unit not in there]
+
+    def _is_settled(self, trial: FrozenTrial) -> bool:
+        return is_settled(trial) and trial.number not in self.unrecorded
 
     def lost(self) -> list[FrozenTrial]:
         """Trials that ended processes left RUNNING; the study is held by this process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdsweep.errors import UserError
 from kdsweep.results.cells import CellRecords, cells_of, short_value
 from kdsweep.results.data import Sweep
-from kdsweep.results.judgement import ADAPTIVE, ONE_SEED, STOPPED, judge_sweep
+from kdsweep.results.judgement import ADAPTIVE, GONE, ONE_SEED, STOPPED, judge_sweep
 from kdsweep.results.race import Race, grid_axes
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise
@@ -84,6 +86,49 @@ def test_a_baseline_seed_that_failed_is_left_out(tmp_path: Path) -> None:
     assert sweep.cells[0].verdict is not None
     expected = np.mean(BETTER) - np.mean(BASE)
     assert sweep.cells[0].verdict.difference == pytest.approx(expected)
+
+
+def two_rounds(folder: Path) -> tuple[Race, list[Record]]:
+    """A race of two cells, the second of which has gone on; its design is in the folder."""
+    points = ({"distill.temperature": "1"}, {"distill.temperature": "2"})
+    design = RaceDesign.create(cells=2, seeds=2, rounds=3, axes=(2,), baseline=5)
+    race = Race(design=design, points=points)
+    race.write(folder)
+    first = [record(1, BETTER[:2], BASE), record(2, BASE[:2], BASE)]
+    return race, [*first, record(3, {2: 69.7, 3: 70.1}, BASE, point=points[1], round_=2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "", "[]", "null", "3", '{"design": {}, "points": []}', "fewer points"],
+)
+def test_a_damaged_race_is_one_line(tmp_path: Path, text: str) -> None:
+    race, records = two_rounds(tmp_path)
+    fewer = json.dumps({**race.to_json(), "points": race.to_json()["points"][:1]})
+    (tmp_path / "race.json").write_text(fewer if text == "fewer points" else text)
+    with pytest.raises(UserError) as caught:
+        judged(records, tmp_path)
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path}/race.json: is damaged (")
+    assert line.endswith("; the sweep's command writes it again")
+    assert "\n" not in line
+
+
+def test_rounds_without_their_race_get_no_verdict(tmp_path: Path) -> None:
+    """As one look at all seeds they would be decided by levels that were never planned."""
+    _, records = two_rounds(tmp_path)
+    (tmp_path / "race.json").unlink()
+    assert judged(records, tmp_path).verdict_lines == (GONE,)
+    config = {**records[0].config, "seeds": 2, "rounds": 3}
+    first = [dataclasses.replace(each, config=config) for each in records[:2]]
+    assert judged(first, tmp_path).verdict_lines == (GONE,)
+
+
+def test_later_rounds_do_not_stand_for_one_whose_record_is_gone(tmp_path: Path) -> None:
+    race, records = two_rounds(tmp_path)
+    outcome = race.judge(cells_of([records[0], records[2]]), "val_accuracy")
+    assert [cell.n for cell in outcome.cells][1] == 0
+    assert not outcome.finished
 
 
 def test_a_studys_own_race_is_judged_as_it_was_planned(tmp_path: Path) -> None:

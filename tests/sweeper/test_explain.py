@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from safetensors import SafetensorError
 from sqlalchemy import create_engine
 
 from kdsweep.errors import KdsweepError, TrainingError, UserError
@@ -55,6 +57,26 @@ def line_of(file: Path, broken: Callable[[], None], kind: type[KdsweepError]) ->
     assert "\n" not in line
     assert len(line) < 300
     return line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+    ],
+)
+def test_a_full_disk_without_a_files_name(error: Exception) -> None:
+    line, status = explain(error)
+    assert line.startswith("the disk is full: free some space, and the same command goes on")
+    assert status == 1
+
+
+def test_an_error_of_a_weights_file_is_no_full_disk() -> None:
+    assert explain(SafetensorError("header too large"))[0].startswith("unexpected Safetensor")
 
 
 def test_a_locked_database(database: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsweep.errors import TrainingError, UserError
+from kdsweep.export.study import best_config
+from kdsweep.results.cells import read_records
 from kdsweep.sweeper import cells
 from kdsweep.sweeper import study as studies
 from tests.sweeper.fake import Study, studying
@@ -207,6 +209,31 @@ def test_a_process_that_comes_too_late_has_not_failed(study: Study) -> None:
 
     study.sweep(train, *GRID, "hydra.sweeper.n_jobs=6")
     assert states(study) == ["COMPLETE"] * 6
+
+
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_a_finished_trial_without_its_record_is_trained_again_once(
+    study: Study, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its cell would be in no table, and no command would bring it back."""
+    arguments = ("distill.temperature=1,2", "study=s")
+    study.sweep(lambda point: 40.0, *arguments)
+    file = study.folder / "hydra/studies/s/0/result.json"
+    if harm == "removed":
+        file.unlink()
+    else:
+        file.write_text("{")
+    (again,) = study.sweep(lambda point: 40.0, *arguments).points
+    assert (again["distill.temperature"], again["trial"]) == ("1", "2")
+    assert "trial 0: its record is gone; its cell is trained again" in caplog.messages
+    records = read_records(study.folder / "hydra/studies/s")
+    assert [record.trial for record in records] == [1, 2]
+    caplog.clear()
+    assert study.sweep(lambda point: 40.0, *arguments).points == []
+    assert not any("is gone" in line for line in caplog.messages)
+    best = best_config(study.load("s"), study.folder)
+    assert best is not None
+    assert best.startswith("# Trial 2 of study s")  # trial 0 is as good, and has no record
 
 
 def test_a_custom_search_space_is_refused_with_a_way_out(study: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.results.cells import cells_of, read_records
+from kdsweep.results.cells import cells_of, point_of, read_records
 from kdsweep.results.race import Race
 from tests.sweeper.fake import Study, baseline, studying
 
@@ -143,6 +144,9 @@ def test_fewer_rounds_than_planned_are_told(
     [
         ("rounds=5", "rounds=5: study race was planned with 4, before its first training"),
         ("seeds=4", "seeds=4: study race was planned with 3 in each round"),
+        ("verdict.margin=5", r"verdict\.margin=5: study race was planned with 0\.5"),
+        ("verdict.futility=3", r"verdict\.futility=3: study race was planned with 1"),
+        ("verdict.baseline_seeds=9", r"verdict\.baseline_seeds=9: study race was planned with 8"),
     ],
 )
 def test_a_look_that_was_not_planned_is_refused(study: Study, changed: str, message: str) -> None:
@@ -150,6 +154,20 @@ def test_a_look_that_was_not_planned_is_refused(study: Study, changed: str, mess
     with pytest.raises(UserError, match=message):
         study.sweep(accuracies, *GRID, changed)
     assert study.load("race").get_trials(states=(TrialState.RUNNING,)) == []
+
+
+def test_a_race_whose_records_are_gone_is_refused(study: Study) -> None:
+    """What is left of a cell is not taken for its first rounds."""
+    study.sweep(accuracies, *GRID)
+    last = next(r for r in read_records(folder(study)) if r.round == 2)
+    (first,) = (
+        record.trial
+        for record in read_records(folder(study))
+        if record.round == 1 and point_of(record.overrides) == point_of(last.overrides)
+    )
+    shutil.rmtree(folder(study) / str(first))
+    with pytest.raises(UserError, match="study=race: the records of 1 of its trials are not in"):
+        study.sweep(accuracies, *GRID)
 
 
 def test_one_round_is_the_plain_map(study: Study) -> None:
