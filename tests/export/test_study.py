@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from kdsweep.export.study import as_text, export_study
+from kdsweep.results.race import Race
 from kdsweep.results.record import write_record
+from kdsweep.verdict import RaceDesign
 from tests.results.made import record
 
 
@@ -59,6 +61,9 @@ def test_each_trial_has_the_verdict_of_its_cell(tmp_path: Path) -> None:
         folder = tmp_path / "hydra" / "studies" / "s" / str(number)
         folder.mkdir(parents=True)
         write_record(folder, made)
+    points = tuple({"distill.temperature": str(temperature)} for temperature in (1, 4))
+    design = RaceDesign.create(cells=2, seeds=2, rounds=3, axes=(2,), baseline=3)
+    Race(design=design, points=points).write(tmp_path / "hydra" / "studies" / "s")
     study.set_user_attr("kdsweep:adaptive", False)
     out = tmp_path / "out"
     out.mkdir()
