@@ -231,8 +231,8 @@ def test_groups_wait_for_one_another_where_they_share_a_key(tmp_path: Path) -> N
     assert held.wait(30)
     code = (
         "import sys; from pathlib import Path; from kdsweep.store import Store;"
-        "for lock in Store(Path(sys.argv[1])).group_locks('kind', sys.argv[2:]):"
-        " lock.acquire(timeout=0)"
+        "locks = Store(Path(sys.argv[1])).group_locks('kind', sys.argv[2:]);"
+        "[lock.acquire(timeout=0) for lock in locks]"
     )
 
     def locks(*wanted: str) -> bool:

@@ -194,7 +194,8 @@ class SweepLoop:
         parent = self.session.tracking.open_parent(self.study.name, params=params)
         axes = [key.lstrip("+") for key in self.space.distributions]
         open_page(self.session.tracker, parent, self.study.name, axes)
-        deadline = time.monotonic() + (self.options.timeout or math.inf)
+        timeout, started = self.options.timeout, time.monotonic()
+        deadline = math.inf if timeout is None else started + timeout
         batches: list[_Batch] = []
         try:
             while True:
@@ -212,6 +213,9 @@ class SweepLoop:
                     done = len(self.study.trials(TrialState.COMPLETE))
                     metrics = {"trials_complete": float(done)}
                     self.session.tracker.log_metrics(parent, metrics, step=done)
+                if not batches and time.monotonic() > deadline:
+                    log.info("timeout: %g s are over; the same command goes on", timeout)
+                    break
         except BaseException as error:
             for batch in batches:
                 batch.training.stop(error)
@@ -220,14 +224,11 @@ class SweepLoop:
 
     def _has_room(self, batches: Sequence[_Batch], deadline: float) -> bool:
         """Whether another batch may begin: where cells are drawn by scores, one at a time."""
-        if time.monotonic() > deadline:
-            if not batches:
-                log.info(
-                    "timeout: %g s are over; the same command continues the study",
-                    self.options.timeout,
-                )
+        if any(batch.training.done for batch in batches):
             return False
-        return not batches or (self.session.has_room and not self.adaptive)
+        return not batches or (
+            time.monotonic() <= deadline and self.session.has_room and not self.adaptive
+        )
 
     def _next_claims(self, *, busy: bool) -> list[Claim]:
         """Trials to train now; none where nothing is left, or living processes train the rest.
