@@ -12,6 +12,7 @@ from torch import Tensor
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
+from kdsweep.jobs.checkpoints import discarding
 from kdsweep.jobs.grouping import numbers, why_apart
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.logged import of_seed
@@ -151,33 +152,35 @@ class _Batch:
     ) -> dict[Path, Outcome]:
         plan = self.plan
         runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in jobs}
+        spec = PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images)
+        members = [
+            Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
+            for job in jobs
+            for seed in job.seeds
+        ]
         if jobs[0].is_baseline:
             results = self._stored_students(jobs, shared, runs)
         else:
-            members = [
-                Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
-                for job in jobs
-                for seed in job.seeds
-            ]
             logged = {
                 job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
             results = train_members(
                 self.session,
                 plan,
-                PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images),
+                spec,
                 members,
                 title=f"student {plan.config.pair.student.name}",
                 runs=logged,
                 pruning=self._pruning(jobs),
                 seeds=len(jobs[0].seeds) > 1,
             )
-        return {
-            job.folder: self._conclude(
-                job, results, runs[job.folder], shared, compared[job.folder]
-            )
-            for job in jobs
-        }
+        with discarding(self.session.store, plan, spec, members):
+            return {
+                job.folder: self._conclude(
+                    job, results, runs[job.folder], shared, compared[job.folder]
+                )
+                for job in jobs
+            }
 
     def _stored_students(
         self,

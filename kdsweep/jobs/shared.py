@@ -13,6 +13,7 @@ import torch
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
 from kdsweep.errors import TrainingError
+from kdsweep.jobs.checkpoints import discarding
 from kdsweep.jobs.grouping import numbers
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.logged import is_one_of_several
@@ -122,7 +123,8 @@ class Networks:
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
         results = self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
         costs = self._costs(kind, config)
-        return self._keep(kind, key, results[key], run, config, costs)
+        with discarding(self.store, self.plan, spec, [member]):
+            return self._keep(kind, key, results[key], run, config, costs)
 
     def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
@@ -169,12 +171,13 @@ class Networks:
         results = self.train(title, spec, members, runs, seeds=several)
         costs = self._costs(BASELINE, config)
         kept = {}
-        for key in missing:
-            try:
-                kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
-            except TrainingError as error:  # the others' jobs go on
-                self.broken[key] = error
-                self.logger.close(runs[key], "failed", str(error))
+        with discarding(self.store, plan, spec, members):
+            for key in missing:
+                try:
+                    kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
+                except TrainingError as error:  # the others' jobs go on
+                    self.broken[key] = error
+                    self.logger.close(runs[key], "failed", str(error))
         return kept
 
     def _keep(
