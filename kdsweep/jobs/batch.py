@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
 from kdsweep.jobs.checkpoints import discarding
@@ -80,8 +80,8 @@ class _Batch:
         self.logger.start(self.plan.config, self.plan.dataset)
         try:
             return self._train()
-        except KeyboardInterrupt:
-            self.logger.close_all("killed", "interrupted")
+        except KeyboardInterrupt as interrupt:
+            self.logger.close_all("killed", reason_of(interrupt))
             raise
         except UserError as error:  # every other batch would meet it too
             self.logger.close_all("failed", str(error))

@@ -8,6 +8,7 @@ from typing import Self
 
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
+from kdsweep.errors import Stopped
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.jobs.workers import Workers
 from kdsweep.store import Store
@@ -41,10 +42,14 @@ class Session:
         """Opens and closes the runs of a batch."""
         return RunLogger(self.tracking, config, device)
 
-    def close(self) -> None:
-        """End what would outlive the command."""
+    def close(self, *, patience: float | None = None) -> None:
+        """End what would outlive the command.
+
+        Args:
+            patience: seconds for a tracking store that is away; None: ``tracking.patience``.
+        """
         self.workers.stop()
-        self.tracking.close()
+        self.tracking.close(patience=patience)
 
     def __enter__(self) -> Self:
         return self
@@ -55,4 +60,4 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(patience=0.0 if isinstance(error, Stopped) else None)

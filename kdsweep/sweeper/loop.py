@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
 from kdsweep.data.device import Datasets
-from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.hardware.choose import batch_of_cells, usable_cores
 from kdsweep.jobs.plan import select
 from kdsweep.jobs.records import failed_record
@@ -243,6 +243,8 @@ class SweepLoop:
             if record is not None and record.settled:
                 self.study.finish(claim, record)
             elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
+                if claim.round == DRAWN:
+                    self.study.enqueue([claim.point], DRAWN)
                 log.info("trial %d: its process has ended; trained again", trial.number)
             else:
                 self._write_failed(self._job(claim), "its process died again and again")
@@ -295,10 +297,13 @@ class SweepLoop:
                 create_pruning(self.study.storage),
             )
         except (KeyboardInterrupt, KdsweepError) as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            stopped = isinstance(error, KeyboardInterrupt)
+            reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
             for claim, job in zip(batch, jobs, strict=True):
                 if not self._finish(claim, job):
                     self.study.fail(claim, reason, final=False, record=None)
+                    if stopped and claim.round == DRAWN:
+                        self.study.enqueue([claim.point], DRAWN)
             raise
         for claim, job, failure in zip(batch, jobs, errors, strict=True):
             if not self._finish(claim, job):
