@@ -12,6 +12,7 @@ from kdsweep.config import Config
 from kdsweep.data.device import Datasets
 from kdsweep.engines import Engine
 from kdsweep.engines.local import LocalEngine
+from kdsweep.errors import Stopped
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.store import Store
 from kdsweep.tracking import Tracker
@@ -57,10 +58,14 @@ class Session:
         """Whether another batch would keep idle slots busy."""
         return not self._preparing and self.engine.has_room
 
-    def close(self) -> None:
-        """End what would outlive the command."""
+    def close(self, *, patience: float | None = None) -> None:
+        """End what would outlive the command.
+
+        Args:
+            patience: seconds for a tracking store that is away; None: ``tracking.patience``.
+        """
         self.engine.close()
-        self.tracking.close()
+        self.tracking.close(patience=patience)
 
     def __enter__(self) -> Self:
         return self
@@ -71,4 +76,4 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(patience=0.0 if isinstance(error, Stopped) else None)

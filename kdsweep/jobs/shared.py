@@ -12,10 +12,11 @@ import torch
 
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
+from kdsweep.engines.checkpoints import discarding
+from kdsweep.engines.common import numbers
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.errors import TrainingError
 from kdsweep.jobs.coroutines import holding
-from kdsweep.jobs.grouping import numbers
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.logged import is_one_of_several
 from kdsweep.jobs.logger import RunLogger
@@ -123,7 +124,8 @@ class Networks:
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
         results = await self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
         costs = self._costs(kind, config)
-        return self._keep(kind, key, results[key], run, config, costs)
+        with discarding(self.store, spec, self.plan.dataset, self.plan.hardware, [member]):
+            return self._keep(kind, key, results[key], run, config, costs)
 
     async def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
@@ -170,12 +172,13 @@ class Networks:
         results = await self.train(title, spec, members, runs, seeds=several)
         costs = self._costs(BASELINE, config)
         kept = {}
-        for key in missing:
-            try:
-                kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
-            except TrainingError as error:  # the others' jobs go on
-                self.broken[key] = error
-                self.logger.close(runs[key], "failed", str(error))
+        with discarding(self.store, spec, plan.dataset, plan.hardware, members):
+            for key in missing:
+                try:
+                    kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
+                except TrainingError as error:  # the others' jobs go on
+                    self.broken[key] = error
+                    self.logger.close(runs[key], "failed", str(error))
         return kept
 
     def _keep(

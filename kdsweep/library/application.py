@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsweep.errors import KdsweepError, Refusal, UserError
 from kdsweep.results.record import Record, read_record
+from kdsweep.terminal import interrupts
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -149,7 +150,7 @@ def settings_kept() -> Iterator[None]:
     """Put the process's logging, and its settings of torch and Optuna, back at the end.
 
     ``logging.config`` closes every handler that there is: those of the program are out of its
-    reach meanwhile, and get nothing of what is logged.
+    reach meanwhile, and get nothing of what is logged. So it is with handlers of signals.
     """
     with warnings.catch_warnings():  # Optuna's bars, which are not used, would want widgets
         warnings.filterwarnings("ignore", "IProgress not found")
@@ -163,16 +164,17 @@ def settings_kept() -> Iterator[None]:
     verbosity = optuna.logging.get_verbosity()
     root.handlers.clear()
     known.clear()
-    try:
-        with configuration_kept():
-            yield
-    finally:
-        for handler in root.handlers:
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        known[:] = every
-        optuna.logging.set_verbosity(verbosity)
+    with interrupts.passed_on():
+        try:
+            with configuration_kept():
+                yield
+        finally:
+            for handler in root.handlers:
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            known[:] = every
+            optuna.logging.set_verbosity(verbosity)
 
 
 @contextlib.contextmanager

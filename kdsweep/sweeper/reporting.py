@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsweep.config import Config
 from kdsweep.config.secrets import HIDDEN, hide_passwords
+from kdsweep.errors import reason_of
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
 from kdsweep.report.files import save_report
@@ -77,12 +78,13 @@ def give_up(session: Session, study: str, error: BaseException) -> None:
     """Close the parent run of a sweep that ends early, if this session has opened it."""
     parent = session.tracking.parents.get(study)
     interrupted = isinstance(error, KeyboardInterrupt)
+    reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
     if parent is not None:
         status: Status = "killed" if interrupted else "failed"
-        reason = hide_passwords(str(error)) or "interrupted"
-        session.tracker.close(parent, status, reason=reason)
+        session.tracker.close(parent, status, reason=hide_passwords(reason))
     if interrupted:
-        print(f"\nInterrupted; the same command continues study {study}.")
+        shown = reason[0].upper() + reason[1:]
+        print(f"\n{shown}; the same command continues study {study}.")
 
 
 def comparison(

@@ -15,8 +15,8 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.config import Config
+from kdsweep.engines.common import group_key
 from kdsweep.errors import UserError
-from kdsweep.jobs.grouping import group_key
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import warn_of_idle_average
 from kdsweep.results.cells import DRAWN, cells_of, read_records
@@ -110,10 +110,15 @@ class Rounds:
         return config.verdict.seeds_for(config.seeds)
 
     def wants_draws(self, failed: int) -> bool:
-        """Whether the sampler is to draw another point; ``failed`` may be tried again later."""
+        """Whether a drawn point waits, or the sampler is to draw another.
+
+        Those in ``failed`` may be tried again later.
+        """
         if self.grid or self.race is not None:
             return False
         drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
+        if any(trial.state == TrialState.WAITING for trial in drawn):
+            return True
         busy = sum(_is_busy(trial) for trial in drawn)
         return busy + failed < self.n_trials
 
@@ -257,6 +262,7 @@ class Rounds:
             drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
             total = self.n_trials
             missing = max(0, total - sum(map(_is_busy, drawn)))
+            missing += sum(trial.state == TrialState.WAITING for trial in drawn)
         running = len(self.study.trials(TrialState.RUNNING))
         if not missing and not running:
             log.info("study %s: all %d trials are finished", name, total)
