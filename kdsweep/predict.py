@@ -36,14 +36,14 @@ def main(given: list[str]) -> None:
         raise UserError("model=: name a package's folder, or its model.safetensors or .onnx")
     if not pictures:
         raise UserError(f"model={model}: name one picture or more behind it")
+    from kdsweep.package.classifier import answer
     from kdsweep.package.formats import open_model
 
     opened = open_model(Path(model))
     manifest = opened.manifest
     for name in pictures:
         image = _read(name, manifest.image_size)
-        label, probability = _likeliest(opened.logits(image[None])[0])
-        print(f"{name}: {manifest.classes[label]} ({probability:.1%})")
+        print(answer(name, opened.logits(image[None])[0], manifest.classes))
 
 
 def _read(name: str, size: int) -> NDArray[np.uint8]:
@@ -61,14 +61,6 @@ def _read(name: str, size: int) -> NDArray[np.uint8]:
         raise UserError(
             f"{name}: is no readable picture ({reason or first_line(error)})"
         ) from error
-
-
-def _likeliest(logits: NDArray[np.float32]) -> tuple[int, float]:
-    """The class with the largest of logits [K], and its probability."""
-    import numpy as np
-
-    label = int(logits.argmax())
-    return label, float(np.exp(logits[label] - np.logaddexp.reduce(logits)))
 
 
 if __name__ == "__main__":
