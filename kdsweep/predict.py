@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 USAGE = """
-python -m kdsweep.predict model=PACKAGE PICTURE [PICTURE ...]
+python -m kdsweep.predict model=PACKAGE [plugins=[MODULE]] PICTURE [PICTURE ...]
 
   model=PACKAGE  a folder that kdsweep.package wrote, or its model.safetensors, .onnx or .pt2
+  plugins=[MODULE]
+                 your own module with the model's architecture, which model.safetensors needs;
+                 model.onnx and model.pt2 hold theirs
 
 It prints a line for each picture: its class, and the probability that the model gives it.
 """
@@ -31,14 +34,19 @@ def main(given: list[str]) -> None:
     """
     options = [one for one in given if "=" in one and not Path(one).is_file()]
     pictures = [one for one in given if one not in options]
-    model = arguments.parse(options, {"model": None})["model"]
+    values = arguments.parse(options, {"model": None, "plugins": None})
+    model, modules = values["model"], values["plugins"]
     if not model:
         raise UserError("model=: name a package's folder, or its model.safetensors or .onnx")
     if not pictures:
         raise UserError(f"model={model}: name one picture or more behind it")
+    from kdsweep import plugins
     from kdsweep.package.classifier import answer
     from kdsweep.package.formats import open_model
 
+    if modules is not None:
+        plugins.load([one.strip() for one in modules.strip("[]").split(",")])
+    plugins.load_installed()
     opened = open_model(Path(model))
     manifest = opened.manifest
     for name in pictures:

@@ -59,7 +59,7 @@ def test_the_probability_is_the_softmax() -> None:
             r"gone.h5: allowed is a package's folder, or a file \*\.s",
         ),
         (["model={p}", "gone.png"], r"^gone.png: is no readable picture \(No such file or direct"),
-        (["modle={p}", "a.png"], r"^modle=.*: allowed are model=; did you mean model="),
+        (["modle={p}", "a.png"], r"^modle=.*: allowed are model=, plugins=; did you mean model="),
         (["model={p}/README.md", "a.png"], r"README.md: allowed is"),
     ],
 )
