@@ -15,7 +15,8 @@ from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.jobs.networks import PopulationSpec, build_student, load_teachers, losses_of
-from kdsweep.losses import Loss, hyperparameters
+from kdsweep.losses import Loss
+from kdsweep.losses.registry import hyperparameters
 from kdsweep.teachers.bank import Banks
 from kdsweep.teachers.outputs import create_outputs
 from kdsweep.train.batch import StoredImages

@@ -95,7 +95,7 @@ def as_loss(name: str, given: object, *, weight: float = 1.0) -> type[Loss]:
     if not inspect.isclass(given) or not issubclass(given, Loss):
         raise UserError(
             f"loss {name}: is a {type(given).__name__}; allowed is a function, or a class of "
-            "kdsweep.Loss"
+            "kdsweep.losses.Loss"
         )
     if not hasattr(given, "spec"):
         spec = LossSpec(name=name, weight=weight, options=given.options)
