@@ -6,7 +6,7 @@ import sys
 
 import kdsweep
 from kdsweep.library.application import CONFIG, WHITELIST, prepare, task
-from kdsweep.library.reference import explain_groups, groups_asked
+from kdsweep.library.help import explain_groups, read
 from kdsweep.sweeper.explain import explain
 from kdsweep.terminal.command import OneLine
 
@@ -19,9 +19,11 @@ def main() -> None:
         print(versions())
         return
     with OneLine(explain):
-        if {"-h", "--help"} & set(sys.argv[1:]) and groups_asked(sys.argv[1:]):
-            print(explain_groups(sys.argv[1:]))
-            return
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            asked = read(sys.argv[1:])
+            if asked.groups:
+                print(explain_groups(asked))
+                return
         _hydra_main()
 
 

@@ -17,7 +17,8 @@ from kdsweep.datafree.generators import Generators
 from kdsweep.engines.checkpoints import create_checkpoints
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teachers, losses_of
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
-from kdsweep.losses import Loss, hyperparameters
+from kdsweep.losses import Loss
+from kdsweep.losses.registry import hyperparameters
 from kdsweep.teachers.bank import Banks
 from kdsweep.teachers.outputs import create_outputs
 from kdsweep.train.batch import StoredImages

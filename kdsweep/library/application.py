@@ -92,8 +92,12 @@ def run(overrides: Sequence[str]) -> Record:
     return read_record(Path(job.hydra_cfg.hydra.runtime.output_dir))
 
 
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
+def compose(overrides: Sequence[str], *, folder: Path | None = None) -> dict[str, Any]:
     """What these overrides come to, without Hydra's part; references stand as they are.
+
+    Args:
+        overrides: as on the command line.
+        folder: of a user's own options, as ``--config-dir`` names it.
 
     Raises:
         UserError: an override can't be applied.
@@ -101,10 +105,14 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     import hydra
     from omegaconf import OmegaConf
 
+    given = list(overrides)
+    if folder is not None:
+        path = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+        given.append(f"hydra.searchpath=['file://{path}']")
     with known_errors(overrides):
         prepare()
         with _own_hydra():
-            config = hydra.compose(CONFIG, list(overrides))
+            config = hydra.compose(CONFIG, given)
             plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

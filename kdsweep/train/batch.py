@@ -12,8 +12,8 @@ from kdsweep import streams
 from kdsweep.data import Views
 from kdsweep.data.erase import erase
 from kdsweep.data.mixup import mixup
-from kdsweep.losses import Mixup
 from kdsweep.losses.base import Outputs
+from kdsweep.losses.total import Mixup
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.interfaces import TeacherOutputs
 from kdsweep.train.population import Member

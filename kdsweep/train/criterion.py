@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kdsweep.config import Config
-from kdsweep.losses import Loss, Mixup, Outputs, total_loss
+from kdsweep.losses import Loss, Outputs
 from kdsweep.losses.curriculum import curriculum_temperature
 from kdsweep.losses.ensemble import mean_of_probabilities, one_by_one
 from kdsweep.losses.schedules import scheduled
+from kdsweep.losses.total import Mixup, total_loss
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.population import Member
 from kdsweep.train.student import TEMPERATURE

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from kdsweep.losses import Mixup
 from kdsweep.losses.base import Outputs
+from kdsweep.losses.total import Mixup
 from kdsweep.train.chunk import Chunk
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from kdsweep.config import (
 from kdsweep.data import Views, normalise
 from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses import create_losses, hyperparameters
+from kdsweep.losses.registry import create_losses, hyperparameters
 from kdsweep.teachers.live import LiveTeacher
 from kdsweep.train.batch import StoredImages
 from kdsweep.train.checkpoint import Checkpoints
