@@ -12,12 +12,13 @@ from kdsweep.jobs.logger import RunLogger
 from kdsweep.jobs.workers import Workers
 from kdsweep.store import Store
 from kdsweep.teachers.bank import Banks
+from kdsweep.terminal.display import display_here
 from kdsweep.tracking import Tracker
 from kdsweep.tracking.session import TrackingSession
 
 
 class Session:
-    """The store, the tracker, the loaded data and the worker processes of one command.
+    """The store, the tracker, the loaded data, the processes and the display of one command.
 
     Args:
         config: of any job: all of a session's have one root and one tracking.
@@ -31,6 +32,7 @@ class Session:
         self.banks = Banks()
         self.workers = Workers()
         self.tracking = TrackingSession(root, config.tracking)
+        self.display = display_here()
 
     @property
     def tracker(self) -> Tracker:
@@ -44,9 +46,12 @@ class Session:
     def close(self) -> None:
         """End what would outlive the command."""
         self.workers.stop()
+        if self.display.is_drawn and self.tracking.config.backend != "none":
+            self.display.note("MLflow gets the last records")
         self.tracking.close()
 
     def __enter__(self) -> Self:
+        self.display.__enter__()
         return self
 
     def __exit__(
@@ -55,4 +60,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            self.display.__exit__(kind, error, traceback)

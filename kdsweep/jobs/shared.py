@@ -120,7 +120,8 @@ class Networks:
         role = "teacher" if kind == chain.TEACHER else "student"
         spec = PopulationSpec(config=config, role=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
-        results = self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
+        title = f"{kind} {link.model.name}"
+        results = self.train(title, spec, [member], {key: run}, counts=False)
         costs = self._costs(kind, config)
         return self._keep(kind, key, results[key], run, config, costs)
 
@@ -203,7 +204,7 @@ class Networks:
             return None
         assert teacher is not None
         spec = PopulationSpec(config=plan.config, teacher=teacher)
-        with Progress("inversion", epochs=1, metric="") as progress:
+        with Progress("inversion", self.session.display, epochs=1, metric="") as progress:
             return dreams.find_or_make(
                 self.store,
                 teacher,
@@ -222,10 +223,18 @@ class Networks:
         runs: dict[str, str],
         *,
         seeds: bool = False,
+        counts: bool = True,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
         return train_members(
-            self.session, self.plan, spec, members, title=title, runs=runs, seeds=seeds
+            self.session,
+            self.plan,
+            spec,
+            members,
+            title=title,
+            runs=runs,
+            seeds=seeds,
+            counts=counts,
         )
 
     def _timed(self, found: Found, config: Config) -> Found:

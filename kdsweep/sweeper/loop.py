@@ -130,6 +130,7 @@ class SweepLoop:
             with lease:
                 try:
                     self._train_all(content)
+                    self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
                     give_up(session, name, error)
@@ -193,6 +194,7 @@ class SweepLoop:
         open_page(self.session.tracker, parent, self.study.name, axes)
         started = time.monotonic()
         while batch := self._next_batch():
+            self.session.display.show(self.rounds.standing())
             before = len(self.failed)
             self._train(batch)
             done = len(self.study.trials(TrialState.COMPLETE))

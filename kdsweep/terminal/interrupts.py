@@ -26,5 +26,7 @@ def _first(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _second(signum: int, frame: FrameType | None) -> NoReturn:
+    if os.isatty(1):  # what is drawn below the cursor goes, and the cursor is seen again
+        os.write(1, b"\r\x1b[J\x1b[?25h")
     os.write(2, b"kdsweep: stopped at once; the next start puts in order what was left open\n")
     os._exit(STATUS)
