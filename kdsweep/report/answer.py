@@ -30,6 +30,8 @@ def answer(sweep: Sweep, *, width: int | None, plain: bool = False) -> Renderabl
     """
     sentence = sweep.verdict_lines[0] if sweep.verdict_lines else headline(sweep).answer
     parts: list[RenderableType] = [Text(sentence, style="bold")]
+    if sweep.caveat:
+        parts.append(Text(sweep.caveat, style="yellow"))
     marks = _ASCII if plain else SHAPES
     found = grid(sweep)
     shown = None if found is None else _map(sweep, found, width or UNBOUNDED, marks)

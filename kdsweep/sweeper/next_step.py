@@ -26,7 +26,9 @@ class Step(NamedTuple):
     command: str
 
 
-def next_step(study: str, sweep: Sweep, cells: Sequence[CellRecords], *, where: str) -> Step:
+def next_step(
+    study: str, sweep: Sweep, cells: Sequence[CellRecords], *, where: str, uri: str = ""
+) -> Step:
     """The sensible next step.
 
     Args:
@@ -34,6 +36,7 @@ def next_step(study: str, sweep: Sweep, cells: Sequence[CellRecords], *, where: 
         sweep: its report.
         cells: of it, in the same order.
         where: what tells kdsweep where its output is, as " root=runs"; empty: the default.
+        uri: what tells a confirmation MLflow's address; empty: the study's own.
     """
     verdicts = [cell.verdict for cell in sweep.cells if cell.verdict is not None]
     first = given_of(cells[0])
@@ -45,7 +48,7 @@ def next_step(study: str, sweep: Sweep, cells: Sequence[CellRecords], *, where: 
         return Step(purpose, f"{_again(cells, seeds='3')}{where}")
     better = sum(v.word == "better" for v in verdicts)
     if better or not verdicts:
-        return _confirm(study, sweep, min(better or len(sweep.cells), TOP), where)
+        return _confirm(study, sweep, min(better or len(sweep.cells), TOP), where + uri)
     undecided = _nearest(sweep)
     if undecided is not None:
         return _decide(sweep, cells, undecided, where)
@@ -109,8 +112,8 @@ def _race(cells: int, seeds: int, rounds: int, *, drawn: bool = False) -> str:
         cells=min(cells, TOP) if drawn else cells, seeds=seeds, rounds=rounds
     )
     before = (cells + 1) * seeds if drawn else 0
-    most = before + design.trainings(rounds)
-    return f"{'at most ' if rounds > 1 else ''}{most} trainings"
+    least, most = (before + design.trainings(looks) for looks in (1, rounds))
+    return f"{most} trainings" if least == most else f"{least} to {most} trainings"
 
 
 def _rounds(cells: Sequence[CellRecords]) -> int:

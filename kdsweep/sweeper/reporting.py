@@ -82,10 +82,11 @@ def report_study(
         print("In MLflow, all cells by their difference:")
         print(f"  {tracker.table_url(study)}")
         print("or, the clearest of them beside the baseline:")
-        print(f"  {tracker.compare_url(compared)}\n")
+        print(f"  {tracker.compare_url(compared)}")
+    print()
     print_sweep(sweep, part=answer)
     print()
-    for purpose, command in (see_again(session, config, study) | commands).items():
+    for purpose, command in (commands | see_again(session, config, study)).items():
         print(f"{purpose}:\n  {command}")
 
 
@@ -140,7 +141,7 @@ def follow_up(
     uri = hide_passwords(uri)
     own = " " + shlex.quote(f"tracking.uri={uri}") if HIDDEN in uri else ""
     given = f", with the password in the place of {HIDDEN}"
-    purpose, command = next_step(study, sweep, cells, where=where + own)
+    purpose, command = next_step(study, sweep, cells, where=where, uri=own)
     return {
         f"{purpose}{given * (HIDDEN in where + own)}": command,
         f"Export the study{given * (HIDDEN in where)}": (

@@ -187,7 +187,8 @@ def wrapped(line: str, width: int) -> str:
 def _redirect(old: object, new: TextIO | Above) -> None:
     """Let the handlers of logging that write to one stream write to another."""
     for handler in _handlers():
-        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+        # One without a stream of its own follows the standard stream by itself.
+        if isinstance(handler, logging.StreamHandler) and vars(handler).get("stream") is old:
             handler.setStream(new)
 
 

@@ -68,7 +68,7 @@ class Now:
         fraction: 0 to 1; None: it is not known.
         left: seconds, of this training; None: not known yet.
         sweep_left: seconds at most, of all trainings; None: not known yet.
-        speed: such as "3,400 images/s"; empty: not known yet.
+        speed: such as "3,400 images/s"; empty: not known.
         trained: trainings of it that are done, as a fraction of one.
     """
 
@@ -159,28 +159,24 @@ def _times(now: Now, width: int, *, plain: bool) -> str:
         return fitted([so_far], width)
     share = f"{now.fraction:.0%}, {so_far}"
     if now.left is None:
-        line = fitted([f"{share}; time left: known after the first epoch", share, so_far], width)
+        lines = [f"{share}; time left: known after the first epoch", share, so_far]
     else:
         left = f"about {duration(now.left)} left"
-        speed = f"; {now.speed}" if now.speed else ""
-        sweep = (
-            ""
-            if now.sweep_left is None
-            else f"; the sweep: at most {duration(now.sweep_left)} left"
-        )
-        short = sweep.replace("the sweep", "sweep")
-        line = fitted(
-            [
-                f"{share}, {left}{sweep}{speed}",
-                f"{share}, {left}{sweep}",
-                f"{now.fraction:.0%}, {left}{sweep}",
-                f"{left}{short}",
-                left,
-            ],
-            width - NARROWEST - 1,
-        )
-    room = min(width - len(line) - 1, WIDEST)
-    return f"{_bar(now.fraction, room, plain=plain)} {line}" if room >= NARROWEST else line
+        sweep = ""
+        if now.sweep_left is not None:
+            sweep = f"; the sweep: at most {duration(now.sweep_left)} left"
+        lines = [
+            f"{share}, {left}{sweep}" + (f"; {now.speed}" if now.speed else ""),
+            f"{share}, {left}{sweep}",
+            f"{now.fraction:.0%}, {left}{sweep}",
+            f"{now.fraction:.0%}, {left}",
+            left,
+        ]
+    beside = [line for line in lines if len(line) + 1 + NARROWEST <= width]
+    if not beside:
+        return fitted(lines, width)
+    room = min(width - len(beside[0]) - 1, WIDEST)
+    return f"{_bar(now.fraction, room, plain=plain)} {beside[0]}"
 
 
 def _bar(fraction: float, width: int, *, plain: bool) -> str:
