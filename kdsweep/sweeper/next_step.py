@@ -47,7 +47,7 @@ def next_step(
         purpose = f"Repeat it with 3 seeds, for a verdict ({count})"
         return Step(purpose, f"{_again(cells, seeds='3')}{where}")
     better = sum(v.word == "better" for v in verdicts)
-    if better or not verdicts:
+    if better or (not verdicts and _gains(sweep)):
         return _confirm(study, sweep, min(better or len(sweep.cells), TOP), where + uri)
     undecided = _nearest(sweep)
     if undecided is not None:
@@ -70,6 +70,13 @@ def _confirm(study: str, sweep: Sweep, top: int, where: str) -> Step:
         f"Confirm {what}, on fresh seeds and on test ({trainings} trainings)",
         f"python -m kdsweep.confirm study={study}{where} top={top} seeds={SEEDS}",
     )
+
+
+def _gains(sweep: Sweep) -> bool:
+    """Whether the best cell is ahead of the baseline, or there is none to be ahead of."""
+    best = best_cell(sweep)
+    gap = None if best is None else difference(sweep, best)
+    return gap is None or (gap > 0) == sweep.maximize
 
 
 def _nearest(sweep: Sweep) -> Cell | None:

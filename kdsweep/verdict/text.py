@@ -136,7 +136,11 @@ def _no_cell(outcome: Outcome) -> str:
     if told:
         verbs = {Verdict.BETTER: "helps", Verdict.WORSE: "harms"}
         does = " and ".join(dict.fromkeys(verbs[average.verdict] for average in told))
-        where = all_cells(len(cells)) if told[-1].part.axis is None else "some rows or columns"
+        where = (
+            all_cells(outcome.design.cells)
+            if told[-1].part.axis is None
+            else "some rows or columns"
+        )
         return f"Distillation {does} on average over {where}; no single cell shows it."
     if outcome.count(Verdict.EQUIVALENT) == len(cells):
         any_of = "either cell" if len(cells) == _PAIR else f"any of {len(cells)} cells"
