@@ -51,7 +51,7 @@ class Display:
         self.live: Live | None = None
         self.opened = 0
         self.standing: Standing | None = None
-        self.progress: Progress | None = None
+        self.running: list[Progress] = []
         self.phase = ""
         self.since = 0.0
         self.finished, self.seconds = 0, 0.0  # trainings of this session, and what they took
@@ -101,6 +101,10 @@ class Display:
     def show(self, standing: Standing) -> None:
         """The sweep stands so."""
         with self.lock:
+            before = self.standing
+            if before is not None and before.study == standing.study:
+                trained = max(standing.trained, before.trained)  # some may have no record yet
+                standing = dataclasses.replace(standing, trained=trained)
             self.standing = standing
 
     def note(self, phase: str) -> None:
@@ -113,13 +117,13 @@ class Display:
     def begin(self, progress: Progress) -> None:
         """A training begins."""
         with self.lock:
-            self.progress = progress
+            self.running.append(progress)
             self.phase = ""
 
     def end(self, progress: Progress) -> None:
         """A training has ended."""
         with self.lock:
-            self.progress = None
+            self.running.remove(progress)
             if progress.counts:
                 self.finished += progress.members
                 self.seconds += self.clock() - progress.started
@@ -132,22 +136,30 @@ class Display:
         if self.live is not None:
             self.live.refresh()
 
-    def _now(self) -> Now | None:
-        if self.progress is not None:
-            return self.progress.now(self._sweep_left(self.progress))
+    def _now(self) -> list[Now]:
+        """The trainings that run; the last one says when all of the sweep will be done."""
+        if self.running:
+            left = self._sweep_left()
+            last = len(self.running) - 1
+            return [p.now(left if i == last else None) for i, p in enumerate(self.running)]
         if self.phase:
-            return Now(title=self.phase, so_far=self.clock() - self.since)
-        return None
+            return [Now(title=self.phase, so_far=self.clock() - self.since)]
+        return []
 
-    def _sweep_left(self, progress: Progress) -> float | None:
+    def _sweep_left(self) -> float | None:
         """Seconds at most, if every further training takes what those of this session took."""
-        at, left = self.standing, progress.left
-        if at is None or left is None or not progress.counts:
+        known = [(p.left, p.estimate.pace, p.members) for p in self.running if p.counts]
+        if self.standing is None or not known:
             return None
-        pace = progress.estimate.pace
-        assert pace is not None
-        each = self.seconds / self.finished if self.finished else pace / progress.members
-        return left + each * max(0, at.most - at.trained - progress.members)
+        longest, each = 0.0, 0.0
+        for left, pace, members in known:
+            if left is None or pace is None:
+                return None
+            longest, each = max(longest, left), max(each, pace / members)
+        if self.finished:
+            each = self.seconds / self.finished
+        open_ = self.standing.most - self.standing.trained - sum(one[2] for one in known)
+        return longest + each * max(0, open_) / len(known)
 
 
 def display_here() -> Display:

@@ -9,6 +9,7 @@ from kdsweep.terminal.durations import duration
 
 WIDEST = 30  # columns of the bar
 NARROWEST = 8
+SHOWN = 3  # trainings that have lines of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,6 @@ class Now:
         left: seconds, of this training; None: not known yet.
         sweep_left: seconds at most, of all trainings; None: not known yet.
         speed: such as "3,400 images/s"; empty: not known.
-        trained: trainings of it that are done, as a fraction of one.
     """
 
     title: str
@@ -82,18 +82,20 @@ class Now:
 
 
 def screen(
-    standing: Standing | None, now: Now | None, width: int, *, plain: bool = False
+    standing: Standing | None, nows: Sequence[Now], width: int, *, plain: bool = False
 ) -> list[str]:
     """The lines, none wider than ``width`` columns.
 
     Args:
         standing: of the sweep; None outside of one.
-        now: what is being done; None: nothing.
+        nows: what is being done.
         width: columns.
         plain: only ASCII.
     """
     lines = [] if standing is None else _standing(standing, width)
-    if now is not None:
+    if len(nows) > SHOWN:
+        lines.append(fitted([f"{len(nows) - SHOWN} more trainings at the same time"], width))
+    for now in nows[-SHOWN:]:
         lines.append(fitted(_titled(now), width))
         lines.append(_times(now, width, plain=plain))
     return lines

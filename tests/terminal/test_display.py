@@ -87,6 +87,31 @@ def test_a_teacher_is_none_of_the_sweeps_trainings() -> None:
         assert "5 of at most 20" in terminal.shown[0]
 
 
+def test_two_trainings_at_once() -> None:
+    terminal, clock = Terminal(80), Clock()
+    with on(terminal, clock) as display:
+        display.show(AT)
+        with student(display) as one, student(display) as two:
+            for now, done in ((1.0, 10), (2.0, 20)):
+                clock.now = now
+                one.step(done, 100)
+                two.step(done // 2, 100)
+            display.refresh()
+            assert len(terminal.shown) == 6
+            assert "sweep" not in terminal.shown[-1], "the second is not warm yet"
+            clock.now = 4.0
+            two.step(20, 100)
+            clock.now = 5.0
+            two.step(30, 100)
+            display.refresh()
+            assert terminal.shown[-1].endswith("the sweep: at most 18 s left")
+            display.show(AT)
+        assert display.standing is not None
+        assert display.standing.trained == 15
+        display.show(AT)
+        assert display.standing.trained == 15, "some may have no record yet"
+
+
 def test_what_is_printed_and_logged_goes_above(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, clock = Terminal(60), Clock()
     monkeypatch.setattr(sys, "stdout", terminal)

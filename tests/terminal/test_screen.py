@@ -41,7 +41,7 @@ NOW = Now(
 
 
 def test_80_columns() -> None:
-    assert screen(AT, NOW, 79) == [
+    assert screen(AT, [NOW], 79) == [
         "study temperature-alpha-ac57a882: round 2 of 4, 112 of at most 342 trainings",
         "cells: 11 decided, 10 open, 4 dropped undecided",
         "best so far: temperature=4 alpha=0.9: +1.64 [+0.70, +2.58] points, better",
@@ -51,7 +51,7 @@ def test_80_columns() -> None:
 
 
 def test_wider_terminals_show_more() -> None:
-    *_, now, times = screen(AT, NOW, 120)
+    *_, now, times = screen(AT, [NOW], 120)
     assert now.endswith("epoch 12/50, loss 2.2922, val_accuracy 13.43 (10.07 to 17.71) %")
     assert times.endswith(
         "25%, 2 min 17 s so far, about 5 min 20 s left; the sweep: at most 1 h 30 min left; "
@@ -61,7 +61,7 @@ def test_wider_terminals_show_more() -> None:
 
 @pytest.mark.parametrize("width", range(22, 130))
 def test_every_line_fits_with_its_numbers_whole(width: int) -> None:
-    lines = screen(AT, NOW, width)
+    lines = screen(AT, [NOW], width)
     assert len(lines) == 5
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
@@ -72,9 +72,9 @@ def test_every_line_fits_with_its_numbers_whole(width: int) -> None:
 
 def test_a_time_says_what_it_is_the_time_of() -> None:
     early = replace(NOW, left=None, sweep_left=None, speed="")
-    (_, line) = screen(None, early, 79)
+    (_, line) = screen(None, [early], 79)
     assert line.endswith("25%, 2 min 17 s so far; time left: known after the first epoch")
-    (_, line) = screen(None, replace(NOW, sweep_left=None), 60)
+    (_, line) = screen(None, [replace(NOW, sweep_left=None)], 60)
     assert line.endswith(" 25%, 2 min 17 s so far, about 5 min 20 s left")
 
 
@@ -88,7 +88,7 @@ def test_cells_that_do_not_race() -> None:
         fixed=True,
         best=Best(label="temperature=1", value="val_accuracy 46.88", interval="%, one seed"),
     )
-    assert screen(at, None, 79) == [
+    assert screen(at, [], 79) == [
         "study s: 3 of 6 trainings",
         "cells: 2 of 5 trained",
         "best so far: temperature=1: val_accuracy 46.88 %, one seed",
@@ -96,14 +96,14 @@ def test_cells_that_do_not_race() -> None:
 
 
 def test_a_phase_without_a_known_end() -> None:
-    assert screen(None, Now(title="writes the report", so_far=4.2), 79) == [
+    assert screen(None, [Now(title="writes the report", so_far=4.2)], 79) == [
         "writes the report",
         "4 s so far",
     ]
 
 
 def test_ascii() -> None:
-    line = screen(None, NOW, 79, plain=True)[-1]
+    line = screen(None, [NOW], 79, plain=True)[-1]
     assert line.isascii()
     assert line.startswith("####--")
 
@@ -111,3 +111,9 @@ def test_ascii() -> None:
 def test_the_first_that_fits() -> None:
     assert fitted(["abcdef", "abc", "a"], 4) == "abc"
     assert fitted(["abcdef", "abc"], 2) == "ab"
+
+
+def test_trainings_at_the_same_time() -> None:
+    lines = screen(AT, [replace(NOW, title=f"student x {i}") for i in range(5)], 79)
+    assert lines[3] == "2 more trainings at the same time"
+    assert [line.split(":")[0] for line in lines[4::2]] == [f"student x {i}" for i in (2, 3, 4)]
