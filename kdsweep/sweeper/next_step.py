@@ -15,7 +15,7 @@ from kdsweep.verdict import RaceDesign, baseline_seeds
 SEEDS = 20  # of a confirmation
 TOP = 3  # cells of a confirmation at most
 FEW = 60  # more seeds that are worth proposing
-OTHER = ("dist", "dkd", "logit_mse")  # losses to widen a search with
+OTHER = ("dist", "dkd", "logit_mse", "nkd", "standardized", "hinton")  # losses of any pair
 _AXES = ("distill.temperature", "distill.alpha")
 
 
@@ -54,8 +54,10 @@ def next_step(
         return _decide(sweep, cells, undecided, where)
     fixed = {k: v for k, v in first.items() if not k.startswith(("distill", "seed", "study"))}
     seeds = str(max(3, int(cells[0].last.config["seeds"])))
-    words = [*_words(fixed, without=_AXES), f"distill={','.join(OTHER)}", f"seeds={seeds}"]
-    count = _race(len(OTHER), int(seeds), _rounds(cells))
+    tried = {given_of(cell).get("distill", "hinton") for cell in cells}
+    losses = [loss for loss in OTHER if loss not in tried][:TOP]
+    words = [*_words(fixed, without=_AXES), f"distill={','.join(losses)}", f"seeds={seeds}"]
+    count = _race(len(losses), int(seeds), _rounds(cells))
     return Step(
         f"Nothing to confirm; try other losses instead ({count})",
         f"{_line(words)}{where}",

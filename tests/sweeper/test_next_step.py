@@ -59,6 +59,11 @@ def test_where_all_harm_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     )
 
 
+def test_losses_that_were_tried_are_not_proposed_again(tmp_path: Path) -> None:
+    found = step(tmp_path, records(DOWN, DOWN, distill="dist"))
+    assert "distill=dkd,logit_mse,nkd " in found.command
+
+
 def test_one_seed_is_repeated_with_three(tmp_path: Path) -> None:
     found = step(tmp_path, records((80.0,), (60.0,), study="mine", seeds="1"))
     assert found.command == "python -m kdsweep -m distill.temperature=1,2 seeds=3 root=r"
