@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import kdsweep
 from kdsweep.library.application import CONFIG, WHITELIST, prepare, task
@@ -35,12 +36,22 @@ def versions() -> str:
     return "\n".join([f"{VERSIONS[0]} {kdsweep.__version__}", *others])
 
 
+def trains(arguments: Sequence[str]) -> bool:
+    """Whether arguments ask for a training, not for something to read."""
+    reading = ("-h", "-c", "-i", "-p", "--help", "--hydra-help", "--cfg", "--info", "--package")
+    completion = ("-sc", "--shell-completion", "--shell_completion", "--resolve")
+    keys = [one.partition("=")[0] for one in arguments]
+    return not any(key in (*reading, *completion) for key in keys)
+
+
 def _hydra_main() -> None:
     import hydra
 
     from kdsweep.config.paths import conf_dir
 
     prepare()
+    if trains(sys.argv[1:]):  # what follows imports for seconds
+        print(f"kdsweep {kdsweep.__version__}: loads PyTorch, Optuna and MLflow", flush=True)
     wrapped = hydra.main(
         config_path=str(conf_dir()), config_name=CONFIG, execution_whitelist=WHITELIST
     )

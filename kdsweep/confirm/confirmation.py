@@ -211,7 +211,8 @@ def _report(
     selection: Selection, cells: Sequence[CellRecords], confirmed: Confirmation, images: int
 ) -> Sweep:
     """Print the table and the verdict."""
-    sweep = summarise(f"{selection.study} confirmed", [_as_test(cell) for cell in cells])
+    tested = [_as_test(cell) for cell in cells]
+    sweep = summarise(f"{selection.study} confirmed", tested, keys=selection.keys)
     labels = [cell.label for cell in sweep.cells]
     lines = outcome_lines(
         confirmed.outcome, labels, images=images, split="test",

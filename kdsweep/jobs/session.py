@@ -15,12 +15,13 @@ from kdsweep.engines.local import LocalEngine
 from kdsweep.errors import Stopped
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.store import Store
+from kdsweep.terminal.display import display_here
 from kdsweep.tracking import Tracker
 from kdsweep.tracking.session import TrackingSession
 
 
 class Session:
-    """The store, the tracker, the loaded data and the engine of one command.
+    """The store, the tracker, the loaded data, the engine and the display of one command.
 
     Args:
         config: of any job: all of a session's have one root and one tracking.
@@ -34,6 +35,7 @@ class Session:
         self.engine: Engine = LocalEngine(self.datasets)
         self._preparing = 0
         self.tracking = TrackingSession(root, config.tracking)
+        self.display = display_here()
 
     @property
     def tracker(self) -> Tracker:
@@ -65,9 +67,12 @@ class Session:
             patience: seconds for a tracking store that is away; None: ``tracking.patience``.
         """
         self.engine.close()
+        if self.display.is_drawn and self.tracking.config.backend != "none":
+            self.display.note("MLflow gets the last records")
         self.tracking.close(patience=patience)
 
     def __enter__(self) -> Self:
+        self.display.__enter__()
         return self
 
     def __exit__(
@@ -76,4 +81,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(patience=0.0 if isinstance(error, Stopped) else None)
+        try:
+            self.close(patience=0.0 if isinstance(error, Stopped) else None)
+        finally:
+            self.display.__exit__(kind, error, traceback)

@@ -122,7 +122,8 @@ class Networks:
         role = "teacher" if kind == chain.TEACHER else "student"
         spec = PopulationSpec(config=config, role=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
-        results = await self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
+        title = f"{kind} {link.model.name}"
+        results = await self.train(title, spec, [member], {key: run}, counts=False)
         costs = self._costs(kind, config)
         with discarding(self.store, spec, self.plan.dataset, self.plan.hardware, [member]):
             return self._keep(kind, key, results[key], run, config, costs)
@@ -207,7 +208,7 @@ class Networks:
             return None
         assert teacher is not None
         spec = PopulationSpec(config=plan.config, teacher=teacher)
-        with Progress("inversion", epochs=1, metric="") as progress:
+        with Progress("inversion", self.session.display, epochs=1, metric="") as progress:
             return dreams.find_or_make(
                 self.store,
                 teacher,
@@ -226,10 +227,18 @@ class Networks:
         runs: dict[str, str],
         *,
         seeds: bool = False,
+        counts: bool = True,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
         return await train_members(
-            self.session, self.plan, spec, members, title=title, runs=runs, seeds=seeds
+            self.session,
+            self.plan,
+            spec,
+            members,
+            title=title,
+            runs=runs,
+            seeds=seeds,
+            counts=counts,
         )
 
     def _timed(self, found: Found, config: Config) -> Found:

@@ -233,7 +233,9 @@ class Study:
                 self.report,
                 Path(folder),
                 extras=search_figures(at.name, at.storage),
-                commands=follow_up(at.name, root=str(at.root), storage=at.storage),
+                commands=follow_up(
+                    at.name, self.report, self.records, root=str(at.root), storage=at.storage
+                ),
             )[0]
 
     def print(self) -> None:

@@ -133,6 +133,7 @@ class SweepLoop:
             with lease:
                 try:
                     self._train_all(content)
+                    self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
                     give_up(session, name, error)
@@ -203,6 +204,7 @@ class SweepLoop:
                     claims = self._next_claims(busy=bool(batches))
                     if not claims:
                         break
+                    self.session.display.show(self.rounds.standing())
                     batches.append(self._start(claims))
                 if not batches:
                     break

@@ -114,6 +114,8 @@ class Interrupts:
         self._end()
 
     def _end(self) -> None:
+        if os.isatty(1):  # what is drawn below the cursor goes, and the cursor is seen again
+            os.write(1, b"\r\x1b[J\x1b[?25h")
         os.write(2, AT_ONCE)
         self.leave(self.status)
 
