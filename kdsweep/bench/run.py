@@ -18,11 +18,11 @@ from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.engines import Task
-from kdsweep.engines.common import numbers
 from kdsweep.engines.local import LocalEngine
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.engines.population import train_population
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
+from kdsweep.jobs.grouping import numbers
 from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers

@@ -9,14 +9,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import kdsweep
 from kdsweep.config import Config
 from kdsweep.data.device import DeviceDataset
-from kdsweep.engines.common import group_key
 from kdsweep.engines.networks import PopulationSpec
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Hardware
+from kdsweep.losses.registry import is_number
 from kdsweep.plugins import source_of
 from kdsweep.store import Store, digest
 from kdsweep.teachers.keys import EXECUTION, content_hash
@@ -24,6 +25,11 @@ from kdsweep.train import checkpoint
 from kdsweep.train.checkpoint import Checkpoints
 from kdsweep.train.population import Member
 
+# Of a configuration, what changes no training, or is a member's own.
+_APART = (
+    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "storage",
+    "objective", "pruner", "root",
+)  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "timm")  # that build and train networks
 
 
@@ -77,7 +83,7 @@ def setting_key(spec: PopulationSpec, dataset: DeviceDataset, hardware: Hardware
     return digest(
         code_version(),
         spec.role,
-        group_key(_as_trained(config)),
+        _in_common(config),
         (config.study, config.pruner) if config.pruner.name != "none" else None,
         dataset.digest,
         dataset.evaluation.name,
@@ -89,12 +95,22 @@ def setting_key(spec: PopulationSpec, dataset: DeviceDataset, hardware: Hardware
     )
 
 
-def _as_trained(config: Config) -> Config:
-    """The configuration with what is only about execution at its defaults."""
-    plain = type(config.train)()
-    own = {name: getattr(plain, name) for name in EXECUTION if name != "bank"}
-    train = dataclasses.replace(config.train, **own)
-    return dataclasses.replace(config, train=train, root=type(config)().root)
+def _in_common(config: Config) -> dict[str, Any]:
+    """Of a configuration, what neither tells members apart nor changes rounding alone."""
+    plain = dataclasses.asdict(config)
+    for key in _APART:
+        del plain[key]
+    for key in EXECUTION:
+        if key != "bank":  # whose logits may be of half precision
+            del plain["train"][key]
+    for key in ("lr", "weight_decay"):
+        del plain["train"]["optimizer"][key]
+    for key in ("temperature", "alpha"):
+        del plain["distill"][key]
+    for loss, options in plain["distill"]["losses"].items():
+        for name, value in options.items():
+            options[name] = "a number" if is_number(loss, name, value) else value
+    return plain
 
 
 @functools.cache

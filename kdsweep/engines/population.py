@@ -58,10 +58,11 @@ def train_population(
     hardware = choose_hardware(config.train)
     configure(hardware)
     dataset = (datasets or Datasets()).load(config, hardware)
-    checkpoints = create_checkpoints(spec, dataset, hardware, members)
+    real = dataset
     if spec.images is not None:
         dataset = dreams.instead_of_real(dataset, spec.images, config.data, hardware)
     teachers = load_teachers(spec, dataset, hardware)
+    checkpoints = create_checkpoints(spec, real, hardware, members)
     losses = _create_losses(spec, dataset, teachers)
     population = _create_population(spec, members, losses, dataset, teachers, hardware)
     source = _create_source(spec, losses, dataset, teachers, hardware, banks or Banks())

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from kdsweep.engines.checkpoints import discarding
-from kdsweep.engines.common import numbers
 from kdsweep.engines.networks import PopulationSpec, build_student
 from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
 from kdsweep.jobs.coroutines import all_of
 from kdsweep.jobs.coroutines import run as run_to_its_end
-from kdsweep.jobs.grouping import why_apart
+from kdsweep.jobs.grouping import numbers, why_apart
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.logged import of_seed
 from kdsweep.jobs.logger import Pruning

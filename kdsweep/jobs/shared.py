@@ -13,10 +13,10 @@ import torch
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
 from kdsweep.engines.checkpoints import discarding
-from kdsweep.engines.common import numbers
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.errors import TrainingError
 from kdsweep.jobs.coroutines import holding
+from kdsweep.jobs.grouping import numbers
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.logged import is_one_of_several
 from kdsweep.jobs.logger import RunLogger

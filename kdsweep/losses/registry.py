@@ -195,3 +195,9 @@ def hyperparameters(losses: Mapping[str, Loss]) -> dict[str, float]:
         for name, loss in losses.items()
         for option, value in loss.values.items()
     }
+
+
+def is_number(loss: str, option: str, value: object) -> bool:
+    """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and option in loss_spec(loss).numbers

@@ -16,8 +16,8 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from kdsweep.config import Config
-from kdsweep.engines.common import group_key
 from kdsweep.errors import UserError
+from kdsweep.jobs.grouping import group_key
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import warn_of_idle_average
 from kdsweep.results.cells import DRAWN, cells_of, read_records

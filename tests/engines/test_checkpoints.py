@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ from hydra import initialize_config_dir
 
 from kdsweep.config import DistillConfig
 from kdsweep.config.paths import conf_dir
-from kdsweep.engines import Task, checkpoints
-from kdsweep.engines.checkpoints import setting_key
-from kdsweep.engines.engine import SlotEngine
-from kdsweep.engines.local import LocalEngine
-from kdsweep.engines.networks import PopulationSpec, with_train
+from kdsweep.engines import checkpoints
+from kdsweep.engines.checkpoints import discarding, setting_key
+from kdsweep.engines.networks import PopulationSpec
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import plan
 from kdsweep.results.record import Record
@@ -29,6 +25,7 @@ from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.train import loop
 from kdsweep.train.checkpoint import Checkpoint, Checkpoints
 from kdsweep.train.population import Member
+from tests.engines.test_local import Pool
 from tests.jobs.trained import job, train
 from tests.test_methods import SMALLER
 from tests.train.setting import Quiet
@@ -207,49 +204,48 @@ def test_other_code_and_another_role_have_another_key(
 
 
 class KillingLate(Quiet):
-    """Kills the only worker when it reports its second epoch."""
+    """Kills the worker of m0 when it reports its second epoch."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__()
-        self.engine = engine
-        self.killed_at: int | None = None
+        self.pool = pool
+        self.killed = False
+        self.done: list[int] = []  # steps of m0, once its worker was killed
+
+    def step(self, done: int, total: int) -> None:
+        if self.killed:
+            parts = [slot.part for slot in self.pool.engine.slots if slot.part is not None]
+            self.done.append(parts[0].whole.progress[0][0])
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        if epoch == 1 and self.killed_at is None:
-            (slot,) = self.engine.slots
-            assert slot.worker is not None
-            process = slot.worker.process
-            assert process.pid is not None
-            self.killed_at = len(self.steps)
-            os.kill(process.pid, signal.SIGKILL)
-            process.join(10)
+        if epoch == 1 and "m0" in records and not self.killed:
+            self.killed = True
+            self.pool.process_of("m0").kill()
+            self.pool.process_of("m0").join(10)
         return super().epoch(epoch, records)
 
 
 def test_a_worker_in_the_place_of_a_lost_one_goes_on(tmp_path: Path) -> None:
     one = job(tmp_path, *SHORT)
-    config = dataclasses.replace(one.config, distill=DistillConfig(alpha=0.0))
-    spec = PopulationSpec(config=config)
+    (planned,) = plan([one])
+    spec = PopulationSpec(config=dataclasses.replace(one.config, distill=DistillConfig(alpha=0.0)))
     members = [
         Member(name=f"m{i}", seed=i, hyper={"lr": 0.01, "weight_decay": 0.0}) for i in range(2)
     ]
-    engine = LocalEngine()
-    engine._add_slots([None])  # one process, where it would do without any
-    task = Task(spec=with_train(spec, threads=1), members=tuple(members))
+    pool = Pool()
+    killing = KillingLate(pool)
     try:
-        expected = SlotEngine.submit(engine, task, Quiet()).result()
-        (planned,) = plan([one])
-        key = setting_key(spec, planned.dataset, planned.hardware)
-        checkpoints.checkpoint.discard(Store(tmp_path), key, members)
+        with discarding(Store(tmp_path), spec, planned.dataset, planned.hardware, members):
+            expected = pool.train(spec, members, Quiet())
+            assert len(list(tmp_path.glob("store/checkpoint/*/*/[01]/meta.json"))) == 2
         assert left_over(tmp_path) == []
-        killing = KillingLate(engine)
-        trained = SlotEngine.submit(engine, task, killing).result()
+        trained = pool.train(spec, members, killing)
     finally:
-        engine.close()
-    assert killing.killed_at is not None
-    done, total = killing.steps[killing.killed_at]
-    assert done == total // 3 + 1  # after the first of three epochs, which had a checkpoint
-    assert [epoch for epoch, _ in killing.epochs] == [0, 1, 2]
+        pool.engine.close()
+    assert killing.killed
+    steps = 256 // one.config.train.batch_size  # of an epoch, at least
+    assert min(killing.done) > steps  # after the first of three epochs, which had a checkpoint
+    assert sorted(epoch for epoch, names in killing.epochs if "m0" in names) == [0, 1, 2]
     for name, other in expected.items():
         assert trained[name].history == other.history
         assert all(torch.equal(v, other.state[k]) for k, v in trained[name].state.items())
