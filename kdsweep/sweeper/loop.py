@@ -221,7 +221,7 @@ class SweepLoop:
         except BaseException as error:
             for batch in batches:
                 batch.training.stop(error)
-                self._give_back(batch, error)
+                self._give_back(batch.claims, batch.jobs, error)
             raise
 
     def _has_room(self, batches: Sequence[_Batch], deadline: float) -> bool:
@@ -320,16 +320,20 @@ class SweepLoop:
     def _start(self, claims: Sequence[Claim]) -> _Batch:
         """Begin to train some trials."""
         jobs = [self._job(claim) for claim in claims]
-        training = Running(
-            launch(
-                self.launcher,
-                self.session,
-                self.cells.composer,
-                jobs,
-                select(self.cells.plans, jobs),
-                create_pruning(self.study.storage),
+        try:
+            training = Running(
+                launch(
+                    self.launcher,
+                    self.session,
+                    self.cells.composer,
+                    jobs,
+                    select(self.cells.plans, jobs),
+                    create_pruning(self.study.storage),
+                )
             )
-        )
+        except BaseException as error:
+            self._give_back(claims, jobs, error)
+            raise
         return _Batch(claims=claims, jobs=jobs, training=training)
 
     def _end(self, batch: _Batch) -> None:
@@ -337,7 +341,7 @@ class SweepLoop:
         try:
             errors = batch.training.result()
         except BaseException as error:
-            self._give_back(batch, error)
+            self._give_back(batch.claims, batch.jobs, error)
             raise
         before = len(self.failed)
         for claim, job, failure in zip(batch.claims, batch.jobs, errors, strict=True):
@@ -345,13 +349,15 @@ class SweepLoop:
                 self._fail(claim, job, failure)
         self._refuse_too_many(len(self.failed) - before, len(batch.claims))
 
-    def _give_back(self, batch: _Batch, error: BaseException) -> None:
+    def _give_back(
+        self, claims: Sequence[Claim], jobs: Sequence[Job], error: BaseException
+    ) -> None:
         """Leave what a batch did not finish to the next try, unless nobody expected the error."""
         if not isinstance(error, KeyboardInterrupt | KdsweepError):
             return
         stopped = isinstance(error, KeyboardInterrupt)
         reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
-        for claim, job in zip(batch.claims, batch.jobs, strict=True):
+        for claim, job in zip(claims, jobs, strict=True):
             if not self._finish(claim, job):
                 self.study.fail(claim, reason, final=False, record=None)
                 if stopped and claim.round == DRAWN:
