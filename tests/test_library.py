@@ -21,7 +21,6 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from matplotlib.figure import Figure
 
 import kdsweep
 from kdsweep.config.paths import conf_dir
@@ -98,7 +97,7 @@ def test_one_experiment_gives_its_record(swept: Swept, capfd: pytest.CaptureFixt
 
 
 def test_an_import_alone_is_light() -> None:
-    heavy = {"torch", "hydra", "omegaconf", "optuna", "mlflow", "numpy", "pandas", "matplotlib"}
+    heavy = {"torch", "hydra", "omegaconf", "optuna", "mlflow", "numpy", "pandas", "plotly"}
     code = f"import kdsweep, sys; dir(kdsweep); print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -245,11 +244,13 @@ def test_a_study_without_a_verdict_says_why(tmp_path: Path, asked: list[str], wh
 
 
 def test_pictures_by_name(made: kdsweep.Study) -> None:
-    assert made.figures[0] == "map"
-    assert "forest" in made.figures
-    assert all(isinstance(made.figure(name), Figure) for name in ("map", "forest"))
-    with pytest.raises(UserError, match=r"figure=pie: allowed is one of map, "):
+    assert made.figures[:2] == ("race", "forest")
+    assert [made.figure(name).name for name in made.figures] == list(made.figures)
+    assert "temperature=1" in made.figure("forest")._repr_svg_()
+    with pytest.raises(UserError, match=r"^figure=pie: allowed is one of race, forest, "):
         made.figure("pie")
+    with pytest.raises(UserError, match=r"^figure=map: allowed is one of race, .*two axes"):
+        made.figure("map")
 
 
 def test_a_notebook_shows_the_table(made: kdsweep.Study) -> None:
@@ -419,7 +420,7 @@ SETTINGS = """
 strict = true
 [mypy-torch.*,torchvision.*,optuna.*,mlflow.*,hydra.*,omegaconf.*,sklearn.*,rich.*,scipy.*,numpy.*]
 follow_imports = skip
-[mypy-sqlalchemy.*,PIL.*,timm.*,jinja2.*,requests.*,matplotlib.*,pandas.*]
+[mypy-sqlalchemy.*,PIL.*,timm.*,jinja2.*,requests.*,pandas.*]
 follow_imports = skip
 """
 

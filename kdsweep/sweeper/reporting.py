@@ -11,7 +11,7 @@ from kdsweep.config import Config
 from kdsweep.config.secrets import HIDDEN, hide_passwords
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
-from kdsweep.report.files import save_report
+from kdsweep.report.files import save_report, to_track
 from kdsweep.report.table import print_sweep
 from kdsweep.results.cells import cells_of, read_records
 from kdsweep.results.judgement import judge_sweep
@@ -63,7 +63,7 @@ def report_study(
     extras = search_figures(study, config.storage)
     with writable(folder):
         files = save_report(sweep, folder, extras=extras, commands=commands)
-    for path in files:
+    for path in to_track(files):
         tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
     tracker.close(parent, "finished")
     print()
