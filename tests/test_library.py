@@ -388,7 +388,7 @@ def test_the_notebook_of_the_documentation_runs(repository: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     study, cells, picture, verdict, best = done.stdout.splitlines()
     assert {"text/html", "text/plain"} <= set(study.split()) & set(cells.split())
-    assert "image/png" in picture.split()
+    assert "image/svg+xml" in picture.split()
     assert "text/plain" in verdict.split()
     assert "text/plain" in best.split()
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from kdsweep.report.words import number, shape, verdict_text, whole
 from kdsweep.results.data import (
-    COMPLETE,
     Cell,
     CellVerdict,
     Sweep,
@@ -15,6 +14,7 @@ from kdsweep.results.data import (
     difference,
     summarise,
 )
+from kdsweep.results.record import COMPLETE
 
 _ACROSS = 10  # columns that stay readable on a page
 

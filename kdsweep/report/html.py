@@ -26,7 +26,7 @@ _SECTIONS = (
     ("Is it more than luck?", ("race", "forest")),
     ("How they learned", ("learning_curves", "accuracy")),
     ("What it costs", ("parameters", "size", "latency", "accuracy_against_size")),
-    ("What was learned", ("fidelity", "calibration")),
+    ("What was learned", ("fidelity", "calibration", "reliability")),
 )
 
 

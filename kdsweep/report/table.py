@@ -17,8 +17,9 @@ from rich.text import Text
 
 from kdsweep.report.grid import Grid, grid
 from kdsweep.report.words import duration, number
-from kdsweep.results.data import COMPLETE, Row, Sweep, rows
+from kdsweep.results.data import Row, Sweep, rows
 from kdsweep.results.facts import costs, notes
+from kdsweep.results.record import COMPLETE
 
 _UNBOUNDED = 10_000  # columns
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional

@@ -13,7 +13,8 @@ from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
 from kdsweep.report.files import save_report, to_track
 from kdsweep.report.table import print_sweep
-from kdsweep.results.cells import cells_of, read_records
+from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import judge_sweep
 from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
@@ -51,26 +52,45 @@ def report_study(
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
-    tracker = session.tracker
-    session.tracking.stop_monitors()
-    parent = session.tracking.open_parent(study)
-    compared = log_study(tracker, parent, sweep, cells)
-    if optuna_study is not None:
-        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     commands = follow_up(
         study, root=config.root, storage=config.storage, uri=config.tracking.uri or ""
     )
     extras = search_figures(study, config.storage)
     with writable(folder):
         files = save_report(sweep, folder, extras=extras, commands=commands)
-    for path in to_track(files):
-        tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
-    tracker.close(parent, "finished")
+    compared = log_report(session, sweep, cells, files)
+    if optuna_study is not None:
+        tracker = session.tracker
+        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     print()
     print_sweep(sweep)
     print(f"\nReport: {files[0]}")
     for purpose, command in (comparison(session, config, study, compared) | commands).items():
         print(f"{purpose}:\n  {command}")
+
+
+def log_report(
+    session: Session, sweep: Sweep, cells: Sequence[CellRecords], files: Sequence[Path]
+) -> list[str]:
+    """Give a study's parent run its verdict and its report, and close it.
+
+    Args:
+        session: whose MLflow has the runs.
+        sweep: judged; named as the study is in MLflow.
+        cells: of the sweep, in its order.
+        files: of its report, the page first.
+
+    Returns:
+        The runs to compare.
+    """
+    session.tracking.stop_monitors()
+    parent = session.tracking.open_parent(sweep.study)
+    compared = log_study(session.tracker, parent, sweep, cells)
+    for path in to_track(files):
+        place = Path("report") / path.parent.relative_to(files[0].parent)
+        session.tracker.log_file(parent, path, str(place))
+    session.tracker.close(parent, "finished")
+    return compared
 
 
 def give_up(session: Session, study: str, error: BaseException) -> None:

@@ -10,7 +10,7 @@ from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep
 from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.facts import notes
-from kdsweep.results.record import Record
+from kdsweep.results.record import Bin, Record
 from kdsweep.results.summary import summarise, unit_of
 from kdsweep.sweeper.reporting import follow_up
 from tests.results.made import network, record
@@ -140,3 +140,21 @@ def test_commands_name_what_is_not_the_default() -> None:
     assert "with the password in the place of ***" in confirm[0]
     assert "with the password in the place of ***" in export[0]
     assert "tracking.uri=http://me:***@host" in confirm[1]
+
+
+def test_the_reliability_of_several_seeds_is_that_of_all_their_answers() -> None:
+    made = record(0, [70.0, 71.0], BASE)
+    low, mid = (
+        Bin(number=4, images=10, confidence=30.0, right=20.0),
+        Bin(number=4, images=30, confidence=32.0, right=40.0),
+    )
+    high = Bin(number=13, images=5, confidence=90.0, right=80.0)
+    seeds = {0: (low, high), 1: (mid,)}
+    given = {
+        seed: dataclasses.replace(one, reliability=seeds[seed]) for seed, one in made.seeds.items()
+    }
+    cell = summary([dataclasses.replace(made, seeds=given)]).cells[0]
+    assert cell.measures.reliability == (
+        Bin(number=4, images=40, confidence=31.5, right=35.0),
+        high,
+    )
