@@ -7,6 +7,7 @@ import dataclasses
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -226,6 +227,14 @@ def test_verdicts_are_those_of_the_records(made: kdsweep.Study) -> None:
     assert made.cells["low"][0] < made.cells["difference"][0] < made.cells["high"][0]
     assert made.best is not None
     assert made.best.label == "temperature=1"
+    answer, *cells = str(made.verdict).splitlines()
+    assert answer == made.report.verdict_lines[0]
+    assert [line.partition(",")[0] for line in cells[:2]] == [
+        "temperature=1: better", "temperature=2: worse",
+    ]  # fmt: skip
+    assert re.search(r"\+\d+\.\d\d \[\+.*\] \(round 1, n = 3\)$", cells[0])
+    unnamed = dataclasses.replace(made.verdict, labels=())
+    assert str(unnamed).splitlines()[1].startswith("cell 1: better")
 
 
 @pytest.mark.parametrize(

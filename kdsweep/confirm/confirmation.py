@@ -100,6 +100,9 @@ def confirm_study(
         ]
         confirmed = _judge(selection, cells, jobs, bits)
         sweep = _report(selection, cells, confirmed, bits[0].shape[1])
+        labels = tuple(cell.label for cell in sweep.cells)
+        named = dataclasses.replace(confirmed.outcome, labels=labels)
+        confirmed = dataclasses.replace(confirmed, outcome=named)
         files = save_report(sweep, folder, commands={"Confirmed with": _command(selection, root)})
         on_test = [_as_test(cell) for cell in cells]
         log_report(session, dataclasses.replace(sweep, study=own), on_test, files)
