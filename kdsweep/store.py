@@ -59,18 +59,15 @@ class Store:
         """Held while an artefact is looked for and made; freed by the system if its owner dies."""
         return self._lock(kind, f".{key}.lock")
 
-    @contextlib.contextmanager
-    def lock_group(self, kind: str, keys: Iterable[str]) -> Iterator[None]:
+    def group_locks(self, kind: str, keys: Iterable[str]) -> list[filelock.BaseFileLock]:
         """Hold whatever number of artefacts of one kind with ``GROUP_LOCKS`` open files at most.
 
         Groups that have a key in common wait for one another; now and then others do, too. A kind
         is locked by groups or one by one (``lock``), never by both: they don't see one another.
+        They are in one order for all processes, so that nobody waits in a circle.
         """
         shares = {zlib.crc32(key.encode()) % GROUP_LOCKS for key in keys}
-        with contextlib.ExitStack() as held:
-            for share in sorted(shares):  # one order for all processes: no deadlock
-                held.enter_context(self._lock(kind, f".group-{share}.lock"))
-            yield
+        return [self._lock(kind, f".group-{share}.lock") for share in sorted(shares)]
 
     def _lock(self, kind: str, name: str) -> filelock.BaseFileLock:
         path = self.root / kind / name

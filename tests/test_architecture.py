@@ -17,6 +17,7 @@ LAYERS = (
     ("confirm", "export", "package", "bench"),
     ("sweeper",),
     ("jobs", "report"),
+    ("engines",),
     ("datafree",),
     ("teachers",),
     ("results",),

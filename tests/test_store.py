@@ -14,6 +14,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -208,13 +209,16 @@ def few_files() -> Iterator[None]:
 @pytest.mark.usefixtures("few_files")
 def test_a_group_of_any_size_is_locked_with_few_files(tmp_path: Path) -> None:
     keys = [digest(i) for i in range(2000)]
-    with Store(tmp_path).lock_group("kind", keys):
-        pass
+    with ExitStack() as held:
+        for lock in Store(tmp_path).group_locks("kind", keys):
+            held.enter_context(lock)
     assert len(list((tmp_path / "store" / "kind").iterdir())) == store.GROUP_LOCKS
 
 
 def _hold_group(root: Path, keys: list[str], held: Any, go: Any) -> None:
-    with Store(root).lock_group("kind", keys):
+    with ExitStack() as stack:
+        for lock in Store(root).group_locks("kind", keys):
+            stack.enter_context(lock)
         held.set()
         go.wait(30)
 
@@ -226,9 +230,9 @@ def test_groups_wait_for_one_another_where_they_share_a_key(tmp_path: Path) -> N
     process = fork(_hold_group, tmp_path, keys, held, go)
     assert held.wait(30)
     code = (
-        "import sys, filelock; from pathlib import Path; from kdsweep.store import Store;"
-        "wait = filelock.FileLock; filelock.FileLock = lambda p: wait(p, timeout=0);"
-        "Store(Path(sys.argv[1])).lock_group('kind', sys.argv[2:]).__enter__()"
+        "import sys; from pathlib import Path; from kdsweep.store import Store;"
+        "locks = Store(Path(sys.argv[1])).group_locks('kind', sys.argv[2:]);"
+        "[lock.acquire(timeout=0) for lock in locks]"
     )
 
     def locks(*wanted: str) -> bool:

@@ -11,10 +11,10 @@ from kdsweep.bench import machine
 from kdsweep.bench.clock import Clock
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
+from kdsweep.engines.networks import PopulationSpec
+from kdsweep.engines.population import train_population
 from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.jobs.grouping import numbers
-from kdsweep.jobs.networks import PopulationSpec
-from kdsweep.jobs.population import train_population
 from kdsweep.teachers.stored import Found
 from kdsweep.train.population import Member
 

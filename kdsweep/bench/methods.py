@@ -18,11 +18,11 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
+from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.engines.population import train_population
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import choose_hardware, configure
 from kdsweep.jobs.grouping import numbers
-from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
-from kdsweep.jobs.population import train_population
 from kdsweep.store import Store, digest
 from kdsweep.sweeper.plugins import register
 from kdsweep.teachers import stored as teachers

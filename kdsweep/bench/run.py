@@ -17,11 +17,12 @@ from kdsweep.bench.plain import PlainLoop
 from kdsweep.bench.table import table
 from kdsweep.config import Config, DataConfig, DistillConfig, TrainConfig
 from kdsweep.data.device import Datasets, DeviceDataset
+from kdsweep.engines import Task
+from kdsweep.engines.local import LocalEngine
+from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
+from kdsweep.engines.population import train_population
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
 from kdsweep.jobs.grouping import numbers
-from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
-from kdsweep.jobs.population import train_population
-from kdsweep.jobs.workers import Workers
 from kdsweep.store import Store, writable
 from kdsweep.teachers import keys
 from kdsweep.teachers import stored as teachers
@@ -79,7 +80,7 @@ def fused_seconds(spec: PopulationSpec, members: int, hardware: Hardware, steps:
     else:
         clock = Clock()
         own = grid_members(spec.config, members)
-        _train_together(spec, own, clock, processes)
+        _train_together(spec, own, clock)
         ends = clock.ends
     epochs = spec.config.train.epochs
     return (ends[-1] - ends[processes - 1]) / ((epochs - 1) * steps)
@@ -177,7 +178,7 @@ def _epoch_seconds(spec: PopulationSpec, hardware: Hardware) -> float:
     ]
     started = time.perf_counter()
     if hardware.workers > 1:
-        _train_together(spec, members, Clock(), hardware.workers)
+        _train_together(spec, members, Clock())
     else:
         train_population(spec, members, Clock())
     return time.perf_counter() - started
@@ -202,7 +203,7 @@ def compare_accuracy(config: Config, epochs: int, seeds: list[int]) -> dict[str,
     spec = PopulationSpec(config=config, teacher=teacher)
     members = [Member(name=str(s), seed=s, hyper=numbers(config)) for s in seeds]
     if hardware.workers > 1 and len(members) > 1:
-        trained = _train_together(spec, members, Clock(), hardware.workers)
+        trained = _train_together(spec, members, Clock())
     else:
         trained = train_population(spec, members, Clock())
     ours = [trained[str(s)].history[-1]["val_accuracy"] for s in seeds]
@@ -241,11 +242,11 @@ def _trained_teacher(
 
 
 def _train_together(
-    spec: PopulationSpec, members: list[Member], clock: Clock, processes: int
+    spec: PopulationSpec, members: list[Member], clock: Clock
 ) -> dict[str, Trained]:
-    """``Workers.train`` in processes of its own."""
-    workers = Workers()
+    """Train in processes that this starts and ends."""
+    engine = LocalEngine()
     try:
-        return workers.train(spec, members, clock, processes=processes)
+        return engine.submit(Task(spec=spec, members=tuple(members)), clock).result()
     finally:
-        workers.stop()
+        engine.close()

@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdsweep.engines.networks import PopulationSpec, build_student
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
+from kdsweep.jobs.coroutines import all_of
+from kdsweep.jobs.coroutines import run as run_to_its_end
 from kdsweep.jobs.grouping import numbers, why_apart
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.logged import of_seed
 from kdsweep.jobs.logger import Pruning
-from kdsweep.jobs.networks import PopulationSpec, build_student
 from kdsweep.jobs.plan import Plan
 from kdsweep.jobs.records import (
     Student,
@@ -44,6 +46,13 @@ log = logging.getLogger(__name__)
 def run_plans(
     session: Session, plans: Sequence[Plan], *, create_pruning: CreatePruning | None = None
 ) -> dict[Path, Outcome]:
+    """``train_plans``, to its end."""
+    return run_to_its_end(train_plans(session, plans, create_pruning=create_pruning))
+
+
+async def train_plans(
+    session: Session, plans: Sequence[Plan], *, create_pruning: CreatePruning | None = None
+) -> dict[Path, Outcome]:
     """Train the jobs of some plans; one outcome for each job, by its folder.
 
     Args:
@@ -57,10 +66,10 @@ def run_plans(
     outcomes: dict[Path, Outcome] = {}
     if len(plans) > 1:
         apart = why_apart([plan.jobs for plan in plans])
-        log.info("%d populations, one after another: the jobs differ in %s", len(plans), apart)
-    for plan in plans:
-        configure(plan.hardware)
-        outcomes.update(_Batch(session, plan, create_pruning).run())
+        log.info("%d populations: the jobs differ in %s", len(plans), apart)
+    batches = [_Batch(session, plan, create_pruning).run() for plan in plans]
+    for some in await all_of(batches, room=lambda: session.has_room):
+        outcomes.update(some)
     return outcomes
 
 
@@ -75,11 +84,12 @@ class _Batch:
         self.split = plan.dataset.evaluation.name
         self.images = len(plan.dataset.evaluation.labels)
 
-    def run(self) -> dict[Path, Outcome]:
+    async def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
+        configure(self.plan.hardware)
         self.logger.start(self.plan.config, self.plan.dataset)
         try:
-            return self._train()
+            return await self._train()
         except KeyboardInterrupt:
             self.logger.close_all("killed", "interrupted")
             raise
@@ -97,8 +107,9 @@ class _Batch:
             log.debug("training failed", exc_info=True)
             raise
 
-    def _train(self) -> dict[Path, Outcome]:
-        shared = prepare(self.session, self.plan, self.logger)
+    async def _train(self) -> dict[Path, Outcome]:
+        with self.session.preparing():
+            shared = await prepare(self.session, self.plan, self.logger)
         test = self._baselines_on_test(shared.baselines)
         found = {
             key: (one, reliability(one.logits, self.plan.dataset))
@@ -113,7 +124,7 @@ class _Batch:
                 outcomes[job.folder] = self._failed(job, error, baselines)
         jobs = [job for job in self.plan.jobs if job.folder not in outcomes]
         if jobs:
-            outcomes |= self._students(jobs, shared, compared)
+            outcomes |= await self._students(jobs, shared, compared)
         return outcomes
 
     def _failed(
@@ -149,7 +160,7 @@ class _Batch:
             )
         return records
 
-    def _students(
+    async def _students(
         self,
         jobs: Sequence[Job],
         shared: Shared,
@@ -168,7 +179,7 @@ class _Batch:
             logged = {
                 job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
-            results = train_members(
+            results = await train_members(
                 self.session,
                 plan,
                 PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images),

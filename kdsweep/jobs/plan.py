@@ -13,11 +13,11 @@ from torch import nn
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
+from kdsweep.engines.networks import PopulationSpec, build_student, idle_numbers, losses_of
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware, choose_hardware
 from kdsweep.jobs.grouping import group_jobs, group_key
 from kdsweep.jobs.job import Job
-from kdsweep.jobs.networks import PopulationSpec, build_student, idle_numbers, losses_of
 from kdsweep.losses.base import Loss
 from kdsweep.losses.check import check_created
 from kdsweep.models import create_model

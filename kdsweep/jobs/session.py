@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
+from kdsweep.engines import Engine
+from kdsweep.engines.local import LocalEngine
 from kdsweep.jobs.logger import RunLogger
-from kdsweep.jobs.workers import Workers
 from kdsweep.store import Store
-from kdsweep.teachers.bank import Banks
 from kdsweep.tracking import Tracker
 from kdsweep.tracking.session import TrackingSession
 
 
 class Session:
-    """The store, the tracker, the loaded data and the worker processes of one command.
+    """The store, the tracker, the loaded data and the engine of one command.
 
     Args:
         config: of any job: all of a session's have one root and one tracking.
@@ -28,8 +30,8 @@ class Session:
         root = Path(config.root)
         self.store = Store(root)
         self.datasets = datasets or Datasets()
-        self.banks = Banks()
-        self.workers = Workers()
+        self.engine: Engine = LocalEngine(self.datasets)
+        self._preparing = 0
         self.tracking = TrackingSession(root, config.tracking)
 
     @property
@@ -41,9 +43,23 @@ class Session:
         """Opens and closes the runs of a batch."""
         return RunLogger(self.tracking, config, device)
 
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[None]:
+        """A batch gets ready: another would find its teacher and baselines in the making."""
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another batch would keep idle slots busy."""
+        return not self._preparing and self.engine.has_room
+
     def close(self) -> None:
         """End what would outlive the command."""
-        self.workers.stop()
+        self.engine.close()
         self.tracking.close()
 
     def __enter__(self) -> Self:

@@ -12,12 +12,13 @@ import torch
 
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
+from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.errors import TrainingError
+from kdsweep.jobs.coroutines import holding
 from kdsweep.jobs.grouping import numbers
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.logged import is_one_of_several
 from kdsweep.jobs.logger import RunLogger
-from kdsweep.jobs.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.jobs.plan import Plan
 from kdsweep.jobs.session import Session
 from kdsweep.jobs.training import train_members
@@ -43,7 +44,7 @@ class Shared:
     costs: Mapping[str, float]  # of a student: parameters, size, FLOPs and, if asked for, latency
 
 
-def prepare(session: Session, plan: Plan, logger: RunLogger) -> Shared:
+async def prepare(session: Session, plan: Plan, logger: RunLogger) -> Shared:
     """Find what the jobs of a plan share, or train it.
 
     Raises:
@@ -51,8 +52,8 @@ def prepare(session: Session, plan: Plan, logger: RunLogger) -> Shared:
         TrainingError: the teacher could not be trained.
     """
     networks = Networks(session, plan, logger)
-    teacher = networks.teacher() if plan.needs_teacher else None
-    baselines = networks.baselines()
+    teacher = await networks.teacher() if plan.needs_teacher else None
+    baselines = await networks.baselines()
     every = {baseline_key(plan, job, seed) for job in plan.jobs for seed in _alone(job)}
     trains = not every or bool(baselines)  # students with nothing to compare with are not trained
     return Shared(
@@ -79,14 +80,14 @@ class Networks:
         self.logger = logger
         self.broken: dict[str, TrainingError] = {}  # baselines that could not be trained, by key
 
-    def teacher(self) -> Found:
+    async def teacher(self) -> Found:
         """The network that teaches, or an ensemble; all that taught it, trained or found."""
         plan = self.plan
         teaching = []
         for links in chain.chains(plan.config, plan.dataset, plan.hardware):
             last: Found | None = None
             for link in links:
-                last = self._link(link, last)
+                last = await self._link(link, last)
             assert last is not None
             teaching.append(last)
         if len(teaching) == 1:
@@ -95,10 +96,10 @@ class Networks:
         log.info("ensemble: %s", _describe(ensemble))
         return ensemble
 
-    def _link(self, link: chain.Link, teacher: Found | None) -> Found:
+    async def _link(self, link: chain.Link, teacher: Found | None) -> Found:
         """One network of a chain, taught by the one before it."""
         plan = self.plan
-        with self.store.lock(link.kind, link.key):
+        async with holding([self.store.lock(link.kind, link.key)]):
             found = teachers.find(self.store, link.kind, link.key)
             given = link.kind == chain.TEACHER and link.config.teacher.checkpoint is not None
             if found is None and given:
@@ -106,7 +107,7 @@ class Networks:
                     self.store, link.key, link.config, plan.dataset, plan.hardware
                 )
             if found is None:
-                found = self._train_link(link, teacher)
+                found = await self._train_link(link, teacher)
             else:
                 found = self._timed(found, link.config)
                 self.logger.mention(found, link.config, plan.dataset)
@@ -114,17 +115,17 @@ class Networks:
         teachers.refuse_untrained(found)
         return found
 
-    def _train_link(self, link: chain.Link, teacher: Found | None) -> Found:
+    async def _train_link(self, link: chain.Link, teacher: Found | None) -> Found:
         kind, key, config = link.kind, link.key, link.config
         run = self.logger.open_network(kind, key, config, self.plan.dataset, link.seed)
         role = "teacher" if kind == chain.TEACHER else "student"
         spec = PopulationSpec(config=config, role=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
-        results = self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
+        results = await self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
         costs = self._costs(kind, config)
         return self._keep(kind, key, results[key], run, config, costs)
 
-    def baselines(self) -> dict[str, Found]:
+    async def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
         plan = self.plan
         wanted = {baseline_key(plan, job, s): (job, s) for job in plan.jobs for s in _alone(job)}
@@ -132,10 +133,10 @@ class Networks:
         missing = {key: wanted[key] for key in wanted if key not in found}
         if not missing:
             return found
-        with self.store.lock_group(BASELINE, missing):
+        async with holding(self.store.group_locks(BASELINE, missing)):
             found |= self._stored_baselines(missing)  # others may have trained them meanwhile
             missing = {key: wanted[key] for key in missing if key not in found}
-            return found | (self._train_baselines(missing) if missing else {})
+            return found | (await self._train_baselines(missing) if missing else {})
 
     def _stored_baselines(self, wanted: Mapping[str, tuple[Job, int]]) -> dict[str, Found]:
         """Those that are in the store."""
@@ -150,7 +151,7 @@ class Networks:
             log.info("baselines: %d found", len(found))
         return found
 
-    def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
+    async def _train_baselines(self, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
         plan = self.plan
         config = _baseline_config(plan.config)
         members = [
@@ -166,7 +167,7 @@ class Networks:
         title = f"baseline {config.pair.student.name}"
         several = is_one_of_several(BASELINE, config)
         spec = PopulationSpec(config=config)
-        results = self.train(title, spec, members, runs, seeds=several)
+        results = await self.train(title, spec, members, runs, seeds=several)
         costs = self._costs(BASELINE, config)
         kept = {}
         for key in missing:
@@ -214,7 +215,7 @@ class Networks:
                 progress.step,
             )
 
-    def train(
+    async def train(
         self,
         title: str,
         spec: PopulationSpec,
@@ -224,7 +225,7 @@ class Networks:
         seeds: bool = False,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
-        return train_members(
+        return await train_members(
             self.session, self.plan, spec, members, title=title, runs=runs, seeds=seeds
         )
 

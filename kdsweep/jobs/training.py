@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from kdsweep.engines import PopulationSpec, Task
+from kdsweep.jobs.coroutines import result_of
 from kdsweep.jobs.logger import Pruning, RunObserver
-from kdsweep.jobs.networks import PopulationSpec
 from kdsweep.jobs.plan import Plan
-from kdsweep.jobs.population import train_population
 from kdsweep.jobs.session import Session
 from kdsweep.terminal.progress import Progress
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.population import Member
 
 
-def train_members(
+async def train_members(
     session: Session,
     plan: Plan,
     spec: PopulationSpec,
-    members: list[Member],
+    members: Sequence[Member],
     *,
     title: str,
     runs: Mapping[str, str],
     pruning: Pruning | None = None,
     seeds: bool = False,
 ) -> dict[str, Trained]:
-    """Train the members as one population, in processes where the hardware wants them.
+    """Train the members as one population, wherever the session's engine does.
 
     Args:
-        session: with its processes, and where metrics go.
-        plan: whose hardware they are trained on.
+        session: with its engine, and where metrics go.
+        plan: of the jobs that they are of.
         spec: what they have in common.
         members: different ones, by name.
         title: what the progress calls them.
@@ -45,14 +45,5 @@ def train_members(
         members=len(members),
     ) as progress:
         observer = RunObserver(session.tracker, runs, progress, pruning, seeds=seeds)
-        processes = plan.hardware.workers
-        if min(processes, len(members)) > 1:
-            return session.workers.train(spec, members, observer, processes=processes)
-        return train_population(
-            spec,
-            members,
-            observer,
-            datasets=session.datasets,
-            banks=session.banks,
-            on_fill=lambda n: progress.note(f"teacher reads {n} views"),
-        )
+        task = Task(spec=spec, members=tuple(members))
+        return await result_of(session.engine.submit(task, observer))

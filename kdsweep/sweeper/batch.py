@@ -16,7 +16,7 @@ from kdsweep.sweeper.compose import Composer
 from kdsweep.sweeper.launcher import FusedLauncher
 
 
-def launch(
+async def launch(
     launcher: Launcher,
     session: Session,
     composer: Composer,
@@ -29,7 +29,7 @@ def launch(
     What became of a job is in its record; an error says only why there is none.
     """
     if isinstance(launcher, FusedLauncher):
-        returns = launcher.train(session, composer, jobs, plans, create_pruning)
+        returns = await launcher.train(session, composer, jobs, plans, create_pruning)
         return [_error(one) for one in returns]
     returns = []
     numbered = list(enumerate(jobs))

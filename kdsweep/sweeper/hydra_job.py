@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from kdsweep.config.secrets import hidden
@@ -104,29 +105,74 @@ def hide_in_files(folder: Path, names: str = "*.yaml") -> None:
         save_hidden(OmegaConf.load(path), path)
 
 
+_LOGGED: ContextVar[object] = ContextVar("logged")  # the jobs whose logs get what is logged
+
+
 @contextmanager
-def logged(jobs: Sequence[HydraJob]) -> Iterator[None]:
-    """Log to every job's folder: what trains together has one history."""
+def logged(jobs: Sequence[HydraJob], *, afterwards: tuple[Any, Any]) -> Iterator[None]:
+    """Log to every job's folder: what trains together has one history.
+
+    Jobs of several batches may be logged side by side, each what is logged in its own context.
+
+    Args:
+        jobs: of one batch.
+        afterwards: Hydra's logging and verbosity outside of jobs.
+    """
     first = jobs[0]
-    hydra = first.config.hydra
-    with first.current(), env_override(dict(hydra.job.env_set)):
-        configure_log(hydra.job_logging, hydra.verbose, first.context.execution_whitelist)
-        root = logging.getLogger()
-        copies = [
-            _Copies(
-                handler, [job.job.folder / Path(handler.baseFilename).name for job in jobs[1:]]
-            )
-            for handler in root.handlers
-            if isinstance(handler, logging.FileHandler)
-            and Path(handler.baseFilename).parent == first.job.folder.absolute()
+    hydra, whitelist = first.config.hydra, first.context.execution_whitelist
+    root = logging.getLogger()
+    batch = object()
+    with first.current(), _of_others_kept(root):
+        configure_log(hydra.job_logging, hydra.verbose, whitelist)
+        files = [
+            one
+            for one in root.handlers
+            if isinstance(one, logging.FileHandler) and not _is_of_a_batch(one)
         ]
-        for copy in copies:
-            root.addHandler(copy)
-        try:
-            yield
-        finally:
-            for copy in copies:
-                root.removeHandler(copy)
+        copies = [
+            _Copies(one, [job.job.folder / Path(one.baseFilename).name for job in jobs[1:]])
+            for one in files
+            if Path(one.baseFilename).parent == first.job.folder.absolute()
+        ]
+        own: list[logging.Handler] = [*files, *copies]
+        for handler in own:
+            handler.addFilter(_OfBatch(batch))
+            root.addHandler(handler)
+    token = _LOGGED.set(batch)
+    try:
+        yield
+    finally:
+        _LOGGED.reset(token)
+        for handler in own:
+            root.removeHandler(handler)
+            handler.close()
+        with _of_others_kept(root):
+            configure_log(*afterwards, execution_whitelist=whitelist)
+
+
+class _OfBatch(logging.Filter):
+    """Lets through what is logged while one batch of jobs is at work."""
+
+    def __init__(self, batch: object) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is of this batch."""
+        return _LOGGED.get(None) is self.batch
+
+
+@contextmanager
+def _of_others_kept(root: logging.Logger) -> Iterator[None]:
+    """Keep the handlers of other batches while logging is configured anew."""
+    others = [one for one in root.handlers if _is_of_a_batch(one)]
+    yield
+    for handler in others:
+        root.addHandler(handler)
+
+
+def _is_of_a_batch(handler: logging.Handler) -> bool:
+    return any(isinstance(one, _OfBatch) for one in handler.filters)
 
 
 class _Copies(logging.Handler):

@@ -6,11 +6,12 @@ Hydra imports this module at every start, so nothing heavy is imported before ``
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.core.utils import JobReturn, env_override, setup_globals
 from hydra.plugins.launcher import Launcher
 
 from kdsweep.errors import UserError
@@ -36,6 +37,8 @@ class FusedLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        self._batches = 0  # at work
+        self._variables = ExitStack()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -46,6 +49,7 @@ class FusedLauncher(Launcher):
             UserError: a job can't be run as it was asked for; nothing was started.
         """
         from kdsweep.config.typed import typed
+        from kdsweep.jobs.coroutines import run
         from kdsweep.jobs.job import Job
         from kdsweep.jobs.plan import plan
         from kdsweep.jobs.session import Session
@@ -64,9 +68,9 @@ class FusedLauncher(Launcher):
             )
         with Session(jobs[0].config) as session:
             plans = plan(jobs, session.datasets)
-            return self.train(session, composer, jobs, plans)
+            return run(self.train(session, composer, jobs, plans))
 
-    def train(
+    async def train(
         self,
         session: Session,
         composer: Composer,
@@ -79,31 +83,39 @@ class FusedLauncher(Launcher):
         Raises:
             UserError: a job can't be run as it was asked for.
         """
-        from kdsweep.jobs.batch import run_plans
+        from kdsweep.jobs.batch import train_plans
         from kdsweep.sweeper.hydra_job import HydraJob, logged
 
         setup_globals()
+        hydra = self.config.hydra
         opened = [HydraJob(job, composer.job(job), self.hydra_context) for job in jobs]
         for one in opened:
             refuse_chdir(one.config.hydra)
             one.open(self.task_function)
         try:
-            with logged(opened):
-                outcomes = run_plans(session, plans, create_pruning=create_pruning)
+            with (
+                self._environment(opened[0].config.hydra.job.env_set),
+                logged(opened, afterwards=(hydra.hydra_logging, hydra.verbose)),
+            ):
+                outcomes = await train_plans(session, plans, create_pruning=create_pruning)
         except BaseException as error:
             for one in opened:
                 one.close(error)
             raise
-        finally:
-            self._log_to_console()
         return [one.close(outcomes[one.job.folder]) for one in opened]
 
-    def _log_to_console(self) -> None:
-        configure_log(
-            self.config.hydra.hydra_logging,
-            self.config.hydra.verbose,
-            execution_whitelist=self.hydra_context.execution_whitelist,
-        )
+    @contextmanager
+    def _environment(self, given: DictConfig) -> Iterator[None]:
+        """The variables that the configuration sets, while any batch is at work."""
+        if not self._batches:
+            self._variables.enter_context(env_override(dict(given)))
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+            if not self._batches:
+                self._variables.close()
 
 
 def refuse_handlers(config: DictConfig) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from optuna.trial import TrialState
 from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError
 from kdsweep.hardware.choose import batch_of_cells, usable_cores
+from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
 from kdsweep.jobs.records import failed_record
 from kdsweep.jobs.session import Session
@@ -191,20 +194,48 @@ class SweepLoop:
         parent = self.session.tracking.open_parent(self.study.name, params=params)
         axes = [key.lstrip("+") for key in self.space.distributions]
         open_page(self.session.tracker, parent, self.study.name, axes)
-        started = time.monotonic()
-        while batch := self._next_batch():
-            before = len(self.failed)
-            self._train(batch)
-            done = len(self.study.trials(TrialState.COMPLETE))
-            self.session.tracker.log_metrics(parent, {"trials_complete": float(done)}, step=done)
-            self._refuse_too_many(len(self.failed) - before, len(batch))
-            timeout = self.options.timeout
-            if timeout is not None and time.monotonic() - started > timeout:
-                log.info("timeout: %g s are over; the same command continues the study", timeout)
-                break
+        timeout, started = self.options.timeout, time.monotonic()
+        deadline = math.inf if timeout is None else started + timeout
+        batches: list[_Batch] = []
+        try:
+            while True:
+                while self._has_room(batches, deadline):
+                    claims = self._next_claims(busy=bool(batches))
+                    if not claims:
+                        break
+                    batches.append(self._start(claims))
+                if not batches:
+                    break
+                go_on([one.training for one in batches])
+                for batch in [one for one in batches if one.training.done]:
+                    batches.remove(batch)
+                    self._end(batch)
+                    done = len(self.study.trials(TrialState.COMPLETE))
+                    metrics = {"trials_complete": float(done)}
+                    self.session.tracker.log_metrics(parent, metrics, step=done)
+                if not batches and time.monotonic() > deadline:
+                    log.info("timeout: %g s are over; the same command goes on", timeout)
+                    break
+        except BaseException as error:
+            for batch in batches:
+                batch.training.stop(error)
+                self._give_back(batch, error)
+            raise
 
-    def _next_batch(self) -> list[Claim]:
-        """Trials to train now; none where nothing is left, or living processes train the rest."""
+    def _has_room(self, batches: Sequence[_Batch], deadline: float) -> bool:
+        """Whether another batch may begin: where cells are drawn by scores, one at a time."""
+        if any(batch.training.done for batch in batches):
+            return False
+        return not batches or (
+            time.monotonic() <= deadline and self.session.has_room and not self.adaptive
+        )
+
+    def _next_claims(self, *, busy: bool) -> list[Claim]:
+        """Trials to train now; none where nothing is left, or living processes train the rest.
+
+        Args:
+            busy: this process trains others meanwhile, so there is no need to wait.
+        """
         while True:
             with exclusive(self.study.storage, self.study.name):
                 self._recover()
@@ -213,7 +244,7 @@ class SweepLoop:
                 if self.rounds.advance():
                     continue
                 running = self.study.trials(TrialState.RUNNING)
-            if not running or not self._wait_for(running):
+            if busy or not running or not self._wait_for(running):
                 return []
 
     def _claim(self) -> list[Claim]:
@@ -282,27 +313,42 @@ class SweepLoop:
     def _job(self, claim: Claim) -> Job:
         return self.rounds.job(claim, self.folder / str(claim.number))
 
-    def _train(self, batch: Sequence[Claim]) -> None:
-        jobs = [self._job(claim) for claim in batch]
-        plans = select(self.cells.plans, jobs)
-        try:
-            errors = launch(
+    def _start(self, claims: Sequence[Claim]) -> _Batch:
+        """Begin to train some trials."""
+        jobs = [self._job(claim) for claim in claims]
+        training = Running(
+            launch(
                 self.launcher,
                 self.session,
                 self.cells.composer,
                 jobs,
-                plans,
+                select(self.cells.plans, jobs),
                 create_pruning(self.study.storage),
             )
-        except (KeyboardInterrupt, KdsweepError) as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            for claim, job in zip(batch, jobs, strict=True):
-                if not self._finish(claim, job):
-                    self.study.fail(claim, reason, final=False, record=None)
+        )
+        return _Batch(claims=claims, jobs=jobs, training=training)
+
+    def _end(self, batch: _Batch) -> None:
+        """End the trials of a batch that has been trained."""
+        try:
+            errors = batch.training.result()
+        except BaseException as error:
+            self._give_back(batch, error)
             raise
-        for claim, job, failure in zip(batch, jobs, errors, strict=True):
+        before = len(self.failed)
+        for claim, job, failure in zip(batch.claims, batch.jobs, errors, strict=True):
             if not self._finish(claim, job):
                 self._fail(claim, job, failure)
+        self._refuse_too_many(len(self.failed) - before, len(batch.claims))
+
+    def _give_back(self, batch: _Batch, error: BaseException) -> None:
+        """Leave what a batch did not finish to the next try, unless nobody expected the error."""
+        if not isinstance(error, KeyboardInterrupt | KdsweepError):
+            return
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        for claim, job in zip(batch.claims, batch.jobs, strict=True):
+            if not self._finish(claim, job):
+                self.study.fail(claim, reason, final=False, record=None)
 
     def _finish(self, claim: Claim, job: Job) -> bool:
         """End a trial by its record, where that says all; whether it does."""
@@ -355,6 +401,15 @@ class SweepLoop:
                 f"{len(self.failed)} trials of study {self.study.name} failed; the first: "
                 f"{first}{again}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Trials that train together."""
+
+    claims: Sequence[Claim]
+    jobs: Sequence[Job]
+    training: Running[list[BaseException | None]]
 
 
 def _reason(error: BaseException | None) -> str:

@@ -41,13 +41,13 @@ def diverging(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     chosen: list[tuple[str, int]] = []
     plain = training.train_members
 
-    def trained(*given: Any, title: str, **more: Any) -> dict[str, Trained]:
+    async def trained(*given: Any, title: str, **more: Any) -> dict[str, Trained]:
         kind = title.partition(" ")[0]
         return {
             name: dataclasses.replace(one, status="diverged", reason=REASON, state={}, logits=None)
             if (kind, one.seed) in chosen
             else one
-            for name, one in plain(*given, title=title, **more).items()
+            for name, one in (await plain(*given, title=title, **more)).items()
         }
 
     for module in (batch, shared):

@@ -15,6 +15,7 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError
 from kdsweep.jobs import shared
+from kdsweep.jobs.coroutines import run
 from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import Plan, plan
 from kdsweep.jobs.session import Session
@@ -50,7 +51,7 @@ def networks(made: Plan) -> Networks:
 
 def shared_by(made: Plan) -> Shared:
     with Session(made.config) as session:
-        return prepare(session, made, session.logger(made.config, "cpu"))
+        return run(prepare(session, made, session.logger(made.config, "cpu")))
 
 
 def test_a_plan_gets_its_teacher_and_each_student_its_baseline(
@@ -114,7 +115,7 @@ def test_two_thousand_baselines_take_few_open_files(
     made = only_plan(tmp_path, ("distill=none", "seeds=2000"))
     asked: list[int] = []
 
-    def train(self: Networks, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
+    async def train(self: Networks, missing: dict[str, tuple[Job, int]]) -> dict[str, Found]:
         asked.append(len(missing))
         return {}
 
@@ -123,7 +124,7 @@ def test_two_thousand_baselines_take_few_open_files(
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
     try:
-        networks(made).baselines()
+        run(networks(made).baselines())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert asked == [2000]
@@ -135,14 +136,14 @@ def test_what_another_process_trains_meanwhile_is_not_trained_again(
     made = only_plan(tmp_path, ("distill=none", "seeds=2"))
     mine, its = networks(made), networks(made)
     keys = [baseline_key(made, made.jobs[0], seed) for seed in (0, 1)]
-    lock_group = mine.store.lock_group
+    group_locks = mine.store.group_locks
 
     def after_the_other(kind: str, wanted: list[str]) -> object:
         """The other has trained the first of them by the time that the locks are free."""
         first = {keys[0]: (made.jobs[0], 0)}
-        its._train_baselines(first)
-        return lock_group(kind, wanted)
+        run(its._train_baselines(first))
+        return group_locks(kind, wanted)
 
-    monkeypatch.setattr(mine.store, "lock_group", after_the_other)
-    found = mine.baselines()
+    monkeypatch.setattr(mine.store, "group_locks", after_the_other)
+    found = run(mine.baselines())
     assert {key: found[key].found for key in keys} == {keys[0]: True, keys[1]: False}

@@ -13,11 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from kdsweep.config import Config
 from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
+from kdsweep.engines.networks import PopulationSpec
+from kdsweep.engines.population import train_population
 from kdsweep.errors import UserError
 from kdsweep.jobs.job import Job
-from kdsweep.jobs.networks import PopulationSpec
 from kdsweep.jobs.plan import plan
-from kdsweep.jobs.population import train_population
 from kdsweep.plugins import imported
 from kdsweep.sweeper.plugins import register
 from tests.plugins.test_load import MODEL, forget, write

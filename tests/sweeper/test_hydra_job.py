@@ -25,6 +25,7 @@ from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import config_from_plain, typed
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs import batch
+from kdsweep.jobs.coroutines import run
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.plan import Plan
 from kdsweep.jobs.session import Session
@@ -59,13 +60,15 @@ class Seen(Callback):
 
 @dataclass
 class Training:
-    """Stands in for ``run_plans``: logs a line, and gives every job 50 and its trial's number."""
+    """Stands in for ``train_plans``: logs a line, and gives a job 50 and its trial's number."""
 
     failing: set[int] = field(default_factory=set)
     ending: BaseException | None = None
     calls: list[list[int]] = field(default_factory=list)  # jobs of each population, by call
 
-    def __call__(self, session: object, plans: Sequence[Plan], **_: object) -> dict[Path, Outcome]:
+    async def __call__(
+        self, session: object, plans: Sequence[Plan], **_: object
+    ) -> dict[Path, Outcome]:
         self.calls.append([len(plan.jobs) for plan in plans])
         logging.getLogger("kdsweep.jobs").info("batch %d trains", len(self.calls))
         if self.ending is not None:
@@ -120,7 +123,7 @@ class Setting:
             jobs.append(Job(config=config, folder=self.folder(number), overrides=overrides))
         plans: Any = [SimpleNamespace(jobs=jobs)]
         with Session(jobs[0].config) as opened:
-            return launcher.train(session or opened, composer, jobs, plans)
+            return run(launcher.train(session or opened, composer, jobs, plans))
 
     def folder(self, number: int) -> Path:
         return self.root / "hydra" / "studies" / "s" / str(number)
@@ -142,7 +145,7 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting
     root = logging.getLogger()
     level, handlers = root.level, root.handlers.copy()
     training = Training()
-    monkeypatch.setattr(batch, "run_plans", training)
+    monkeypatch.setattr(batch, "train_plans", training)
     before = JobRuntime.instance().conf.copy()
     register()
     with initialize_config_dir(str(conf_dir())):

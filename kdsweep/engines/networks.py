@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,12 @@ class PopulationSpec:
     role: str = "student"  # which of the pair is trained: student or teacher
     teacher: Found | None = None
     images: Path | None = None  # dreamt ones in place of the real ones
+
+
+def with_train(spec: PopulationSpec, **changes: Any) -> PopulationSpec:
+    """The same population, trained in another way: ``changes`` are of its ``TrainConfig``."""
+    train = dataclasses.replace(spec.config.train, **changes)
+    return dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
 
 
 def build_student(spec: PopulationSpec, dataset: DeviceDataset) -> ImageClassifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from kdsweep import plugins
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
+from kdsweep.engines.networks import PopulationSpec, build_student, load_teachers, losses_of
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
-from kdsweep.jobs.networks import PopulationSpec, build_student, load_teachers, losses_of
 from kdsweep.losses import Loss, hyperparameters
 from kdsweep.teachers.bank import Banks
 from kdsweep.teachers.outputs import create_outputs
@@ -36,7 +36,6 @@ def train_population(
     *,
     datasets: Datasets | None = None,
     banks: Banks | None = None,
-    on_fill: Callable[[int], None] | None = None,
 ) -> dict[str, Trained]:
     """Train ``members`` together on this process's device.
 
@@ -46,7 +45,6 @@ def train_population(
         observer: hears of steps and epochs.
         datasets: those that are loaded; None: none is.
         banks: of teachers' logits, those that are open; None: none is.
-        on_fill: hears how many views the teacher is about to look at.
 
     Raises:
         UserError: something that was asked for does not exist or does not fit.
@@ -62,7 +60,7 @@ def train_population(
     teachers = load_teachers(spec, dataset, hardware)
     losses = _create_losses(spec, dataset, teachers)
     population = _create_population(spec, members, losses, dataset, teachers, hardware)
-    source = _create_source(spec, losses, dataset, teachers, hardware, banks or Banks(), on_fill)
+    source = _create_source(spec, losses, dataset, teachers, hardware, banks or Banks())
     criterion = Total(losses, dataset.labels, config)
     setup = TrainingSetup(
         source=source,
@@ -130,7 +128,6 @@ def _create_source(
     teachers: Sequence[nn.Module],
     hardware: Hardware,
     banks: Banks,
-    on_fill: Callable[[int], None] | None,
 ) -> StoredImages | Generators:
     """What the members train on; where images are generated, no real one is read."""
     config, taps = spec.config, teacher_taps(losses)
@@ -158,7 +155,6 @@ def _create_source(
             hardware,
             banks=banks,
             taps=taps,
-            on_fill=on_fill,
         )
     return StoredImages(dataset.views, dataset.labels, outputs, batch_size=batch_size)
 

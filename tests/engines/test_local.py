@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -28,13 +29,18 @@ from kdsweep.config import (
     TrainConfig,
     ViewsConfig,
 )
+from kdsweep.engines import Task
+from kdsweep.engines.engine import cut
+from kdsweep.engines.local import LocalEngine
+from kdsweep.engines.networks import PopulationSpec, with_train
+from kdsweep.engines.population import train_population
+from kdsweep.engines.worker import portable
 from kdsweep.errors import TrainingError, UserError, WorkerLost
-from kdsweep.jobs.networks import PopulationSpec
-from kdsweep.jobs.population import train_population
-from kdsweep.jobs.workers import Workers, portable, split
+from kdsweep.hardware.choose import Machine
 from kdsweep.models import create_model
 from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.teachers.stored import WEIGHTS, Found
+from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
 from tests.train.setting import Quiet, assert_same
 
@@ -72,12 +78,45 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> PopulationSpec:
     return PopulationSpec(config=config, teacher=teacher)
 
 
+Records = Mapping[str, Mapping[str, float]]
+
+
+class Pool:
+    """An engine of two processes, spawned as in production."""
+
+    def __init__(self) -> None:
+        self.engine = LocalEngine(machine=Machine(cores=2, gpus=0))
+
+    def train(
+        self, spec: PopulationSpec, members: list[Member], observer: Observer, processes: int = 2
+    ) -> dict[str, Trained]:
+        wanted = with_train(spec, fuse="workers", threads=processes)
+        task = Task(spec=wanted, members=tuple(members))
+        return self.engine.submit(task, observer).result()
+
+    def process_of(self, member: str) -> SpawnProcess:
+        """The process that trains a member, or was the last to."""
+        (found,) = self.processes_of(member)
+        return found
+
+    def processes_of(self, member: str) -> list[SpawnProcess]:
+        return [
+            slot.worker.process
+            for slot in self.engine.slots
+            if slot.worker and slot.part and member in {one.name for one in slot.part.members}
+        ]
+
+    @property
+    def processes(self) -> list[SpawnProcess]:
+        return [slot.worker.process for slot in self.engine.slots if slot.worker is not None]
+
+
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Workers]:
-    """Spawned as in production; what ends one worker lets the next test start another."""
-    made = Workers()
+def pool() -> Iterator[Pool]:
+    """What ends one worker lets the next test start another."""
+    made = Pool()
     yield made
-    made.stop()
+    made.engine.close()
 
 
 def members(count: int) -> list[Member]:
@@ -91,14 +130,7 @@ def members(count: int) -> list[Member]:
     ]
 
 
-def with_train(spec: PopulationSpec, **changes: object) -> PopulationSpec:
-    train = dataclasses.replace(spec.config.train, **changes)
-    return dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
-
-
-def test_one_process_two_processes_and_one_network_agree(
-    spec: PopulationSpec, pool: Workers
-) -> None:
+def test_one_process_two_processes_and_one_network_agree(spec: PopulationSpec, pool: Pool) -> None:
     quiet = Quiet()
     apart = pool.train(spec, members(5), quiet, processes=2)
     assert set(apart) == {f"m{i}" for i in range(5)}
@@ -117,7 +149,7 @@ def heard(observer: Quiet) -> list[tuple[int, str]]:
     return sorted((epoch, name) for epoch, names in observer.epochs for name in names)
 
 
-def test_the_parent_decides_who_leaves(spec: PopulationSpec, pool: Workers) -> None:
+def test_the_parent_decides_who_leaves(spec: PopulationSpec, pool: Pool) -> None:
     leaving = Quiet({"m1": "pruned", "m2": "pruned"})
     results = pool.train(spec, members(4), leaving, processes=2)
     assert {name: trained.status for name, trained in results.items()} == {
@@ -128,13 +160,13 @@ def test_the_parent_decides_who_leaves(spec: PopulationSpec, pool: Workers) -> N
 
 
 def test_no_more_processes_are_started_than_there_are_members(spec: PopulationSpec) -> None:
-    made = Workers()
+    made = Pool()
     try:
-        made.train(spec, members(2), Quiet(), processes=64)
-        assert len(made.running) == 2
+        made.train(spec, members(2), Quiet(), processes=8)
+        assert len(made.processes) == 2
     finally:
-        made.stop()
-    assert made.running == []
+        made.engine.close()
+    assert made.processes == []
 
 
 def test_every_loss_takes_float64(spec: PopulationSpec) -> None:
@@ -163,16 +195,16 @@ def test_a_teacher_that_was_trained_anew_has_a_bank_of_its_own(
     assert len(banks()) == len(before) + 1
 
 
-def test_what_a_worker_cannot_do_is_the_users_line(spec: PopulationSpec, pool: Workers) -> None:
+def test_what_a_worker_cannot_do_is_the_users_line(spec: PopulationSpec, pool: Pool) -> None:
     missing = dataclasses.replace(spec.config.data, train_limit=10**6)
     config = dataclasses.replace(spec.config, data=missing)
     with pytest.raises(UserError, match=r"^data.train_limit=1000000: there are"):
         pool.train(dataclasses.replace(spec, config=config), members(2), Quiet(), processes=2)
-    assert pool.running == []
+    assert pool.train(spec, members(2), Quiet())["m0"].status == "finished"
 
 
 def test_an_unexpected_error_stays_one_and_keeps_its_traceback(
-    spec: PopulationSpec, pool: Workers, tmp_path: Path
+    spec: PopulationSpec, pool: Pool, tmp_path: Path
 ) -> None:
     assert spec.teacher is not None
     gone = dataclasses.replace(spec.teacher, folder=tmp_path / "gone")
@@ -201,7 +233,7 @@ def test_an_error_that_can_not_travel_is_told() -> None:
 class Killing(Quiet):
     """An observer that kills the worker of a member whenever that reports its first epoch."""
 
-    def __init__(self, pool: Workers, *, times: int, by: signal.Signals = signal.SIGKILL) -> None:
+    def __init__(self, pool: Pool, *, times: int, by: signal.Signals = signal.SIGKILL) -> None:
         super().__init__({"m1": "pruned"})
         self.pool = pool
         self.times = times
@@ -210,7 +242,7 @@ class Killing(Quiet):
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         if "m0" in records and self.times:
             self.times -= 1
-            self.kill(self.pool.running[0].process)
+            self.kill(self.pool.process_of("m0"))
         return super().epoch(epoch, records)
 
     def kill(self, process: SpawnProcess) -> None:
@@ -221,15 +253,15 @@ class Killing(Quiet):
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_the_part_of_a_killed_worker_is_trained_again(
-    spec: PopulationSpec, pool: Workers, by: signal.Signals, caplog: pytest.LogCaptureFixture
+    spec: PopulationSpec, pool: Pool, by: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     undisturbed, killing = Quiet({"m1": "pruned"}), Killing(pool, times=1, by=by)
     expected = pool.train(spec, members(4), undisturbed, processes=2)
-    kept = pool.running[1]
+    kept = set(pool.processes)
     trained = pool.train(spec, members(4), killing, processes=2)
     assert killing.times == 0
-    assert pool.running[1] is kept  # the other worker has not noticed
+    assert len(kept & set(pool.processes)) == 1  # the other worker has not noticed
     assert heard(killing) == heard(undisturbed)  # no epoch twice
     assert trained.keys() == expected.keys()
     for name, one in trained.items():
@@ -252,15 +284,13 @@ class KillingTwice(Killing):
         threading.Thread(target=self.kill_next, args=(process,), daemon=True).start()
 
     def kill_next(self, before: SpawnProcess) -> None:
-        while self.pool.running[0].process is before:
+        while not (there := [p for p in self.pool.processes_of("m0") if p is not before]):
             time.sleep(0.01)
-        pid = self.pool.running[0].process.pid
-        assert pid is not None
-        os.kill(pid, self.by)
+        super().kill(there[0])
 
 
 def test_a_part_that_is_lost_twice_is_told_and_is_no_failed_training(
-    spec: PopulationSpec, pool: Workers
+    spec: PopulationSpec, pool: Pool
 ) -> None:
     with pytest.raises(WorkerLost) as caught:
         pool.train(spec, members(2), KillingTwice(pool, times=1), processes=2)
@@ -270,46 +300,71 @@ def test_a_part_that_is_lost_twice_is_told_and_is_no_failed_training(
     )
     assert not isinstance(caught.value, TrainingError)
     assert caught.value.exit_status == 1
-    assert pool.running == []
     assert pool.train(spec, members(2), Quiet(), processes=2)["m0"].status == "finished"
 
 
-def test_a_worker_that_died_while_it_waited_is_replaced(
-    spec: PopulationSpec, pool: Workers
-) -> None:
+def test_a_worker_that_died_while_it_waited_is_replaced(spec: PopulationSpec, pool: Pool) -> None:
     pool.train(spec, members(2), Quiet(), processes=2)
-    pool.running[1].process.kill()
-    pool.running[1].process.join(10)
+    pool.processes[1].kill()
+    pool.processes[1].join(10)
     results = pool.train(spec, members(2), Quiet(), processes=2)
     assert {trained.status for trained in results.values()} == {"finished"}
 
 
-def test_when_the_parent_stops_the_workers_stop(spec: PopulationSpec, pool: Workers) -> None:
+def test_a_part_that_fails_ends_the_others(spec: PopulationSpec, pool: Pool) -> None:
     class Stopping(Quiet):
-        def epoch(self, *given: object) -> Mapping[str, str]:
-            processes.extend(worker.process for worker in pool.running)
-            raise KeyboardInterrupt
+        def epoch(
+            self, epoch: int, records: Mapping[str, Mapping[str, float]]
+        ) -> Mapping[str, str]:
+            if "m0" in records:
+                raise KeyboardInterrupt
+            return super().epoch(epoch, records)
 
-    processes: list[SpawnProcess] = []
+    before = set(pool.processes)
     with pytest.raises(KeyboardInterrupt):
-        pool.train(spec, members(2), Stopping(), processes=2)
-    assert len(processes) == 2
+        pool.train(with_train(spec, epochs=10_000), members(2), Stopping())
+    assert pool.train(spec, members(2), Quiet())["m1"].status == "finished"
+    assert set(pool.processes) != before
+
+
+def test_what_runs_ends_when_the_engine_is_closed(spec: PopulationSpec) -> None:
+    reported = threading.Event()
+
+    class Reporting(Quiet):
+        def epoch(
+            self, epoch: int, records: Mapping[str, Mapping[str, float]]
+        ) -> Mapping[str, str]:
+            reported.set()
+            return super().epoch(epoch, records)
+
+    made = Pool()
+    wanted = with_train(spec, fuse="workers", threads=2, epochs=10_000)
+    task = Task(spec=wanted, members=tuple(members(3)))
+    ended = [made.engine.submit(task, Reporting()), made.engine.submit(task, Quiet())]
+    assert not made.engine.has_room
+    assert reported.wait(120)
+    processes = made.processes
+    made.engine.close()
     assert all(process.exitcode == -signal.SIGKILL for process in processes)
+    for future in ended:
+        with pytest.raises(CancelledError):
+            future.result()
 
 
 def test_workers_outlive_the_thread_that_started_them(spec: PopulationSpec) -> None:
-    made = Workers()
+    made = Pool()
     try:
         thread = threading.Thread(
             target=made.train, args=(spec, members(2), Quiet()), kwargs={"processes": 2}
         )
         thread.start()
         thread.join()
-        for worker in made.running:
-            worker.process.join(0.5)
-            assert worker.process.is_alive()
+        assert len(made.processes) == 2
+        for process in made.processes:
+            process.join(0.5)
+            assert process.is_alive()
     finally:
-        made.stop()
+        made.engine.close()
 
 
 @pytest.mark.parametrize(
@@ -317,7 +372,7 @@ def test_workers_outlive_the_thread_that_started_them(spec: PopulationSpec) -> N
     [(5, 2, [2, 3]), (25, 4, [6, 6, 6, 7]), (2, 4, [1, 1]), (3, 3, [1, 1, 1]), (1, 8, [1])],
 )
 def test_parts_are_balanced_and_complete(count: int, parts: int, sizes: list[int]) -> None:
-    made = split(members(count), parts)
+    made = cut(members(count), parts)
     assert sorted(map(len, made)) == sorted(sizes)
     assert [m.name for part in made for m in part] == [f"m{i}" for i in range(count)]
 
@@ -333,7 +388,7 @@ def alive(pid: int) -> bool:
 
 START_TWO = """\
 import os, signal, time
-from kdsweep.jobs.workers import Worker
+from kdsweep.engines.worker import Worker, _send
 made = [Worker(), Worker()]
 """
 
@@ -343,7 +398,7 @@ def test_workers_end_with_a_parent_that_is_killed_whatever_they_do() -> None:
         "class Sleep:\n"
         "    def __reduce__(self): return time.sleep, (600,)\n"
         "for worker in made:\n"
-        "    worker.send(Sleep())\n"
+        "    _send(worker.pipe, Sleep())\n"
         "print(*[worker.process.pid for worker in made], flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kdsweep.config import Config, DistillConfig, TeacherConfig, TrainConfig
+from kdsweep.engines.networks import PopulationSpec, losses_of
 from kdsweep.errors import UserError
-from kdsweep.jobs.networks import PopulationSpec, losses_of
 from kdsweep.losses import Outputs, create_losses, hyperparameters
 from kdsweep.train.criterion import Total
 from kdsweep.train.dropout import seed_dropout
