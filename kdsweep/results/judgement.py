@@ -61,6 +61,7 @@ def judge_sweep(
     if race is None:
         return dataclasses.replace(sweep, verdict_lines=(why,)), None
     outcome = race.judge(raced, sweep.objective)
+    outcome = dataclasses.replace(outcome, labels=tuple(race.labels()))
     lines = outcome_lines(
         outcome,
         race.labels(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsweep.report.files import save_report
+from kdsweep.report.files import save_report, to_track
 from kdsweep.report.html import Extra, render_html
 from kdsweep.report.markdown import render_markdown
 from kdsweep.results.data import Provenance, Sweep
@@ -182,8 +182,11 @@ def test_the_files_and_their_sizes(tmp_path: Path) -> None:
     paths = save_report(replace(raced(), provenance=RUN), tmp_path, extras=[extra])
     names = [str(path.relative_to(tmp_path)) for path in paths]
     assert names[:3] == ["report.html", "report-light.html", "report.md"]
-    assert {"pictures/race.svg", "pictures/race.csv", "pictures/search_slice.csv"} <= set(names)
+    assert {"pictures/race.svg", "data/race.csv", "data/search_slice.csv"} <= set(names)
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
+    assert {str(path.relative_to(tmp_path)) for path in to_track(paths)} == {
+        "report.html", "report.md", *(name for name in names if name.startswith("data/"))
+    }  # fmt: skip
     full, small = (path.read_text(encoding="utf-8") for path in paths[:2])
     assert len(small) < 400_000
     assert full.count("plotly.js v") == 1
