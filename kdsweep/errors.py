@@ -1,5 +1,7 @@
 """The ways in which kdsweep ends early, and their exit statuses."""
 
+import signal
+
 
 class KdsweepError(Exception):
     """An end that is told in one line: what was given, what is allowed, how to mend it."""
@@ -23,6 +25,17 @@ class WorkerLost(KdsweepError):
     """A process that trained was lost, such as by a kill: the training itself did not fail."""
 
     exit_status = 1
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks this process to end, such as a scheduler's SIGTERM.
+
+    What Ctrl-C puts in order is put in order for it, too.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
 
 
 class Refusal(BaseException):

@@ -11,7 +11,7 @@ from typing import Self
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
 from kdsweep.engines import Engine
-from kdsweep.engines.local import LocalEngine
+from kdsweep.engines.create import create_engine, require_extra
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.store import Store
 from kdsweep.tracking import Tracker
@@ -30,9 +30,18 @@ class Session:
         root = Path(config.root)
         self.store = Store(root)
         self.datasets = datasets or Datasets()
-        self.engine: Engine = LocalEngine(self.datasets)
+        self.config = config
+        require_extra(config.engine)
+        self._engine: Engine | None = None
         self._preparing = 0
         self.tracking = TrackingSession(root, config.tracking)
+
+    @property
+    def engine(self) -> Engine:
+        """What trains, started when it is first asked for."""
+        if self._engine is None:
+            self._engine = create_engine(self.config, self.datasets)
+        return self._engine
 
     @property
     def tracker(self) -> Tracker:
@@ -57,9 +66,10 @@ class Session:
         """Whether another batch would keep idle slots busy."""
         return not self._preparing and self.engine.has_room
 
-    def close(self) -> None:
-        """End what would outlive the command."""
-        self.engine.close()
+    def close(self, error: BaseException | None = None) -> None:
+        """End what would outlive the command; ``error``: why that ends early, if it does."""
+        if self._engine is not None:
+            self._engine.close(error)
         self.tracking.close()
 
     def __enter__(self) -> Self:
@@ -71,4 +81,4 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(error)
