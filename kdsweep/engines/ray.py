@@ -253,10 +253,10 @@ def _connect(config: EngineConfig) -> None:
     """Join the cluster that is asked for, or start one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     if config.address is None:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         return
     try:
-        ray.init(config.address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(config.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, TimeoutError) as error:
         raise UserError(
             f"engine.address={config.address}: no Ray cluster answers there ({first_line(error)});"

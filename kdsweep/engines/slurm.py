@@ -204,8 +204,8 @@ class SlurmEngine(SlotEngine):
         if part.lost > self.config.retries:
             raise WorkerLost(
                 f"Slurm's job {folder.job} has ended without a result, {part.lost} times (its log "
-                f"is in {logs}; nodes need {self.root} on a disk that they share with this machine); "
-                "give the same command again: what is finished is kept"
+                f"is in {logs}, a folder that all nodes have to see); give the same command "
+                "again: what is finished is kept"
             )
         log.warning(
             "Slurm's job %s has ended without a result (its log is in %s); submitted again",
