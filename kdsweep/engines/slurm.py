@@ -7,6 +7,7 @@ have ended, and submits only what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -81,11 +82,15 @@ class SlurmEngine(SlotEngine):
 
     def submit(self, task: Task, observer: Observer) -> Future[Results]:
         """Train a population in new jobs, and in those that an earlier command has left."""
-        setting = self.root / setting_key(task)
-        with writable(setting):
-            setting.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(setting / ".lock"):
+        with self._alone():
+            (self.root / setting_key(task)).mkdir(exist_ok=True)
             return super().submit(task, observer)
+
+    def _alone(self) -> filelock.BaseFileLock:
+        """Held while jobs are looked for and submitted, and while their folders go."""
+        with writable(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self.root / ".lock")
 
     def divide(self, task: Task) -> list[list[Member]]:
         """What jobs train, or have trained, as it is; the rest in new parts."""
@@ -233,15 +238,21 @@ class SlurmEngine(SlotEngine):
             self._cancel(left)
         super().close()
         if error is None:
-            for path in self._ended:
-                shutil.rmtree(path, ignore_errors=True)
+            self._remove(self._ended)
 
-    def _cancel(self, paths: Iterable[Path]) -> None:
-        for path in list(paths):
+    def _remove(self, paths: Iterable[Path]) -> None:
+        with self._alone():
+            for path in paths:
+                shutil.rmtree(path, ignore_errors=True)
+                with contextlib.suppress(OSError):  # others are there
+                    path.parent.rmdir()
+
+    def _cancel(self, paths: Sequence[Path]) -> None:
+        for path in paths:
             if (job := PartFolder(path).job) is not None:
                 self.queue.cancel(job)
             self._following.discard(path)
-            shutil.rmtree(path, ignore_errors=True)
+        self._remove(paths)
 
 
 def setting_key(task: Task) -> str:

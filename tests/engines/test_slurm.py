@@ -167,9 +167,7 @@ def test_a_new_head_finds_jobs_that_run(
     second.close()
 
 
-def test_a_new_head_loads_what_is_done_and_submits_the_rest(
-    tmp_path: Path, queue: Played
-) -> None:
+def test_a_new_head_loads_what_is_done_and_submits_the_rest(tmp_path: Path, queue: Played) -> None:
     made = config(tmp_path)
     first = SlurmEngine(made, queue)
     first.submit(task(made, 2), Quiet()).result(30)
