@@ -7,12 +7,15 @@ which hands on what tasks report and what the head answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
 import pickle
+import signal
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -49,7 +52,8 @@ class RayEngine(SlotEngine):
         self.config = config
         self._ours = not ray.is_initialized()
         if self._ours:
-            _connect(config)
+            with _handler_kept(signal.SIGTERM):
+                _connect(config)
         here = ray.get_runtime_context().get_node_id()
         self._mailbox: Any = (
             ray.remote(Mailbox)
@@ -247,6 +251,15 @@ def slots_of(node: Mapping[str, Any], config: EngineConfig) -> int:
     if config.memory is not None:
         slots = min(slots, there.get("memory", 0.0) / (config.memory * GIB))
     return int(slots)
+
+
+@contextlib.contextmanager
+def _handler_kept(signum: int) -> Iterator[None]:
+    """Ray would end this process by itself, without what the command puts in order."""
+    before = signal.getsignal(signum)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signum, before)
 
 
 def _connect(config: EngineConfig) -> None:
