@@ -171,6 +171,12 @@ def postgres() -> str:
 
 
 @pytest.fixture(scope="session")
+def slurm() -> str:
+    """The configuration of a Slurm that runs (tests/engines/slurm/start.sh)."""
+    return _needed("KDSWEEP_TEST_SLURM")
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a browser that can run without a screen."""
     return _needed("KDSWEEP_TEST_CHROMIUM")

@@ -6,6 +6,7 @@ the key as the user writes it, what was given and what is allowed.
 
 from kdsweep.config.data import DataConfig, ViewsConfig
 from kdsweep.config.distill import DistillConfig, GeneratorConfig, InversionConfig
+from kdsweep.config.engine import EngineConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
 from kdsweep.config.study import OBJECTIVES, Config, EvaluateConfig, PrunerConfig, TrackingConfig
 from kdsweep.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
@@ -16,6 +17,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DistillConfig",
+    "EngineConfig",
     "EvaluateConfig",
     "GeneratorConfig",
     "InversionConfig",

@@ -17,6 +17,7 @@ from kdsweep.config.checks import (
 )
 from kdsweep.config.data import DataConfig
 from kdsweep.config.distill import DistillConfig
+from kdsweep.config.engine import EngineConfig
 from kdsweep.config.models import ModelConfig, PairConfig, TeacherConfig
 from kdsweep.config.train import ScheduleConfig, TrainConfig
 from kdsweep.config.verdict import FIRST_BASELINE_SEED, VerdictConfig
@@ -120,6 +121,7 @@ class Config:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
     plugins: Any = None  # modules of your own, imported first; typed, with their sources' hashes

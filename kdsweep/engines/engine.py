@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kdsweep.engines.networks import PopulationSpec
 from kdsweep.train.interfaces import Observer, Trained
@@ -24,15 +25,23 @@ class Task:
 
     spec: PopulationSpec
     members: tuple[Member, ...]
+    dataset: str = ""  # a digest of the images that they train on
 
 
 class Engine(abc.ABC):
     """Trains populations, several at a time where it has several slots."""
 
+    grows: bool = False  # whether slots come and go, so that it pays to look now and then
+
     @property
     @abc.abstractmethod
     def has_room(self) -> bool:
         """Whether a slot is idle, so that another population would start at once."""
+
+    @property
+    @abc.abstractmethod
+    def width(self) -> int:
+        """How many parts can train at the same time; at least 1."""
 
     @abc.abstractmethod
     def submit(self, task: Task, observer: Observer) -> Future[Results]:
@@ -46,8 +55,13 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def close(self) -> None:
-        """End whatever still runs; what was promised of it is not kept."""
+    def close(self, error: BaseException | None = None) -> None:
+        """End whatever still runs; what was promised of it is not kept.
+
+        Args:
+            error: why the command ends early, if it does. Where it was ``Stopped``, an engine
+                may leave running what the same command finds again.
+        """
 
 
 class SlotEngine(Engine):
@@ -68,12 +82,13 @@ class SlotEngine(Engine):
 
     def submit(self, task: Task, observer: Observer) -> Future[Results]:
         """Train a population in as many parts as there are slots for it."""
-        whole = _Whole(observer)
+        whole = Whole(task, observer)
         parts = [
             Part(spec=task.spec, members=members, number=number, whole=whole)
-            for number, members in enumerate(cut(task.members, self.slots_for(task.spec)))
+            for number, members in enumerate(self.divide(task))
         ]
         whole.progress = {part.number: (0, 1) for part in parts}
+        self.begin(parts)
         with self._lock:
             self._open += len(parts)
         futures = []
@@ -81,6 +96,13 @@ class SlotEngine(Engine):
             context = contextvars.copy_context()  # what is logged belongs to who submitted it
             futures.append(self._pool.submit(context.run, self._train, part))
         return _joined(futures, whole)
+
+    def divide(self, task: Task) -> list[list[Member]]:
+        """The members of each part: as many parts as there are slots."""
+        return cut(task.members, self.slots_for(task.spec))
+
+    def begin(self, parts: Sequence[Part]) -> None:
+        """Prepare what the parts of a population need together, before each is waited for."""
 
     def _train(self, part: Part) -> Results:
         try:
@@ -91,15 +113,16 @@ class SlotEngine(Engine):
             with self._lock:
                 self._open -= 1
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """End the threads; a subclass ends first what they wait for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Whole:
+class Whole:
     """What the parts of a population share: its observer, and whether it has failed."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, task: Task, observer: Observer) -> None:
+        self.task = task
         self.observer = observer
         self.progress: dict[int, tuple[int, int]] = {}  # steps done, and all, of each part
         self.lock = threading.Lock()
@@ -117,13 +140,17 @@ class Part:
         number: of the part in its population.
         whole: what it shares with the others.
         lost: how many slots were lost with it.
+        begun: whether its training was ever begun.
+        folder: where an engine keeps its files, if it does.
     """
 
     spec: PopulationSpec
     members: Sequence[Member]
     number: int
-    whole: _Whole
+    whole: Whole
     lost: int = 0
+    begun: bool = False
+    folder: Path | None = None
     answers: dict[int, Mapping[str, str]] = field(default_factory=dict)
 
     def step(self, done: int, total: int) -> None:
@@ -149,7 +176,7 @@ def cut(members: Sequence[Member], parts: int) -> list[list[Member]]:
     return [list(members[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
-def _joined(futures: Sequence[Future[Results]], whole: _Whole) -> Future[Results]:
+def _joined(futures: Sequence[Future[Results]], whole: Whole) -> Future[Results]:
     """One future of all parts: all of their results, or what the first to fail has raised."""
     joined: Future[Results] = Future()
     joined.set_running_or_notify_cancel()

@@ -72,6 +72,11 @@ class LocalEngine(SlotEngine):
         with self._lock:
             return self._open < max(1, len(self.slots))
 
+    @property
+    def width(self) -> int:
+        """The cores that this process may use: what members of its own each take one of."""
+        return (this_machine() if self.machine is None else self.machine).cores
+
     def slots_for(self, spec: PopulationSpec) -> int:
         """As many as there are GPUs that work, or processes that the CPU is to have."""
         wanted = self._devices(spec)
@@ -186,7 +191,7 @@ class LocalEngine(SlotEngine):
         if last:
             self._free[True].put(None)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """End all processes at once."""
         self._closed = True
         for free in self._free.values():

@@ -6,6 +6,7 @@ map into memory. A worker asks its parent after every epoch who leaves, and ends
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -17,7 +18,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,6 +28,7 @@ from kdsweep.engines.networks import PopulationSpec
 from kdsweep.engines.population import train_population
 from kdsweep.errors import KdsweepError
 from kdsweep.teachers.bank import Banks
+from kdsweep.train.interfaces import Observer
 from kdsweep.train.population import Member
 
 STEP_SECONDS = 0.25  # between reports of progress
@@ -113,21 +115,40 @@ def _without_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-class _Remote:
-    """The observer in a worker: the parent decides."""
+class Reporter(abc.ABC):
+    """The observer where a part trains: it reports to the process that decides."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+    def __init__(self) -> None:
         self.sent = 0.0
 
+    @abc.abstractmethod
+    def report(self, kind: str, content: object) -> None:
+        """Send a message, and don't wait for an answer."""
+
     def step(self, done: int, total: int) -> None:
+        """Report progress, not too often."""
         now = time.monotonic()
         if now - self.sent >= STEP_SECONDS or done == total:
-            _send(self.pipe, ("step", (done, total)))
+            self.report("step", (done, total))
             self.sent = now
 
+    @abc.abstractmethod
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
-        _send(self.pipe, ("epoch", (epoch, records)))
+        """Report an epoch; who leaves, and why."""
+
+
+class _Piped(Reporter):
+    """Reports through a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self.pipe = pipe
+
+    def report(self, kind: str, content: object) -> None:
+        _send(self.pipe, (kind, content))
+
+    def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
+        self.report("epoch", (epoch, records))
         leaving: Mapping[str, str] = _receive(self.pipe)
         return leaving
 
@@ -139,20 +160,19 @@ def _serve(pipe: Connection) -> None:
         datasets, banks = Datasets(), Banks()
         while True:
             spec, members = _receive(pipe)
-            _send(pipe, _train_part(spec, members, pipe, datasets, banks))
+            _send(pipe, train_outcome(spec, members, _Piped(pipe), datasets, banks))
 
 
-def _train_part(
+def train_outcome(
     spec: PopulationSpec,
-    members: list[Member],
-    pipe: Connection,
-    datasets: Datasets,
-    banks: Banks,
+    members: Sequence[Member],
+    observer: Observer,
+    datasets: Datasets | None = None,
+    banks: Banks | None = None,
 ) -> tuple[str, object]:
+    """Train as ``train_population``: "done" and the results, or "error" and what was raised."""
     try:
-        return "done", train_population(
-            spec, members, _Remote(pipe), datasets=datasets, banks=banks
-        )
+        return "done", train_population(spec, members, observer, datasets=datasets, banks=banks)
     except KdsweepError as error:
         return "error", error
     except Exception as error:

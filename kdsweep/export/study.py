@@ -205,8 +205,8 @@ def best_config(study: optuna.Study, root: Path) -> str | None:
         best = front[0]
     folder = root / "hydra" / "studies" / study.study_name / str(best.number)
     config = dict(read_record(folder).config)
-    for key in ("study", "trial", "root", "storage", "tracking", "pruner"):
-        del config[key]
+    for key in ("study", "trial", "root", "storage", "tracking", "engine", "pruner"):
+        config.pop(key, None)  # older records lack some
     head = {"defaults": ["config", {"override /distill": "none"}, "_self_"]}
     value = ", ".join(f"{v:.4f}" for v in best.values or [])
     return (

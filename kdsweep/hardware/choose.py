@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -120,6 +120,29 @@ def choose_hardware(config: TrainConfig, machine: Machine | None = None) -> Hard
         grouped=config.fuse == "grouped" or (config.fuse == "auto" and on_gpu),
         workers=threads if wants_workers else 1,
         threads=threads,
+    )
+
+
+def on_this_machine(hardware: Hardware, machine: Machine | None = None) -> Hardware:
+    """What this process computes with itself, where others train on ``hardware``.
+
+    The precision stays, but for tf32, which no CPU has.
+
+    Args:
+        hardware: of the slots that train.
+        machine: this one; None: it is looked at.
+    """
+    machine = this_machine() if machine is None else machine
+    if hardware.device.type == "cuda" and machine.gpus:
+        return hardware
+    return replace(
+        hardware,
+        device=torch.device("cpu"),
+        tf32=False,
+        channels_last=True,
+        grouped=False,
+        workers=1,
+        threads=machine.cores,
     )
 
 

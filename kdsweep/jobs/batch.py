@@ -81,13 +81,13 @@ class _Batch:
         self.session = session
         self.plan = plan
         self.create_pruning = create_pruning
-        self.logger = session.logger(plan.config, plan.hardware.describe())
+        self.logger = session.logger(plan.config, plan.device)
         self.split = plan.dataset.evaluation.name
         self.images = len(plan.dataset.evaluation.labels)
 
     async def run(self) -> dict[Path, Outcome]:
         """Outcomes by job folder; whatever ends early leaves no run open."""
-        configure(self.plan.hardware)
+        configure(self.plan.host)
         self.logger.start(self.plan.config, self.plan.dataset)
         try:
             return await self._train()
@@ -324,4 +324,4 @@ class _Batch:
         with torch.random.fork_rng(devices=[]):
             model = build_student(PopulationSpec(config=self.plan.config), self.plan.dataset)
         plan = self.plan
-        return stored.open_test(model, state, plan.dataset, plan.config, plan.hardware)
+        return stored.open_test(model, state, plan.dataset, plan.config, plan.host)

@@ -165,14 +165,19 @@ def _first_of(running: Sequence[Running[Any]]) -> Future[None] | None:
     return first
 
 
-def go_on(running: Sequence[Running[Any]]) -> None:
-    """Wait until some of them can go on, and let them; at once where one has ended."""
+def go_on(running: Sequence[Running[Any]], timeout: float | None = None) -> None:
+    """Wait until some of them can go on, and let them; at once where one has ended.
+
+    Args:
+        running: those that were started.
+        timeout: seconds after which it ends in any case; None: it waits for as long as it takes.
+    """
     if any(one.done for one in running):
         return
     waited = [one.waits_for for one in running if one.waits_for is not None]
     looking = len(waited) < len(running)
     concurrent.futures.wait(
-        waited, timeout=AGAIN_SECONDS if looking else None, return_when=FIRST_COMPLETED
+        waited, timeout=AGAIN_SECONDS if looking else timeout, return_when=FIRST_COMPLETED
     )
     for one in running:
         if one.waits_for is None or one.waits_for.done():

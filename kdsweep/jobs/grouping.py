@@ -13,8 +13,8 @@ from kdsweep.store import digest
 
 # Of a configuration, what changes neither a training nor what it needs.
 _APART = (
-    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "storage",
-    "objective", "pruner",
+    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "engine",
+    "storage", "objective", "pruner",
 )  # fmt: skip
 
 

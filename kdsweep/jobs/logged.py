@@ -37,7 +37,7 @@ def _part_as_yaml(key: str, value: str) -> str:
 def logged_params(config: Config) -> dict[str, object]:
     """The configuration without what only says where things go."""
     plain = without_passwords(dataclasses.asdict(config))
-    for key in ("root", "study", "trial", "tracking"):
+    for key in ("root", "study", "trial", "tracking", "engine"):
         del plain[key]
     return plain
 

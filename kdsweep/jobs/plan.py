@@ -14,8 +14,9 @@ from kdsweep.config import Config
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.engines.networks import PopulationSpec, build_student, idle_numbers, losses_of
+from kdsweep.engines.slots import slot_machine
 from kdsweep.errors import UserError
-from kdsweep.hardware.choose import Hardware, choose_hardware
+from kdsweep.hardware.choose import Hardware, choose_hardware, on_this_machine
 from kdsweep.jobs.grouping import group_jobs, group_key
 from kdsweep.jobs.job import Job
 from kdsweep.losses.base import Loss
@@ -38,8 +39,9 @@ class Plan:
 
     jobs: Sequence[Job]
     key: str  # of the group
-    hardware: Hardware
-    dataset: DeviceDataset
+    hardware: Hardware  # that trains
+    host: Hardware  # that this process measures with; the same where this machine trains
+    dataset: DeviceDataset  # on the host's device
     needs_teacher: bool
     idle: frozenset[str]  # of temperature and alpha, those that none of the losses reads
 
@@ -47,6 +49,15 @@ class Plan:
     def config(self) -> Config:
         """Any job's configuration, for what the jobs share."""
         return self.jobs[0].config
+
+    @property
+    def device(self) -> str:
+        """What trains, in words, for logs and tags."""
+        engine = self.config.engine
+        if engine.name == "local":
+            return self.hardware.describe()
+        gpu = "a GPU and " if self.hardware.device.type == "cuda" else ""
+        return f"{engine.name} ({gpu}{engine.cpus} cores for each part)"
 
 
 def plan(jobs: Sequence[Job], datasets: Datasets | None = None) -> list[Plan]:
@@ -63,10 +74,13 @@ def plan(jobs: Sequence[Job], datasets: Datasets | None = None) -> list[Plan]:
     plans = []
     for group in group_jobs(jobs):
         config = group[0].config
-        hardware = choose_hardware(config.train)
-        if hardware.workers > 1:
+        hardware = host = choose_hardware(config.train, slot_machine(config.engine))
+        if config.engine.name != "local":
+            host = on_this_machine(hardware)
+            _refuse_to_time(config, hardware, host)
+        if hardware.workers > 1 or config.engine.name != "local":
             refuse_interactive(config.plugins)
-        dataset = datasets.load(config, hardware)
+        dataset = datasets.load(config, host)
         with torch.random.fork_rng(devices=[]):
             student = build_student(PopulationSpec(config=config), dataset)
             teacher = build_student(PopulationSpec(config=config, role="teacher"), dataset)
@@ -94,6 +108,7 @@ def plan(jobs: Sequence[Job], datasets: Datasets | None = None) -> list[Plan]:
                 jobs=group,
                 key=group_key(config),
                 hardware=hardware,
+                host=host,
                 dataset=dataset,
                 needs_teacher=needs_teacher,
                 idle=idle,
@@ -109,6 +124,16 @@ def select(plans: Sequence[Plan], jobs: Sequence[Job]) -> list[Plan]:
         by_key.setdefault(group_key(job.config), []).append(job)
     known = {plan.key: plan for plan in plans}
     return [dataclasses.replace(known[key], jobs=part) for key, part in by_key.items()]
+
+
+def _refuse_to_time(config: Config, hardware: Hardware, host: Hardware) -> None:
+    """Latency is this process's to measure, on what the networks are meant for."""
+    if config.times_networks and hardware.device.type != host.device.type:
+        asked = "evaluate.latency=true" if config.evaluate.latency else "objective=latency_ms"
+        raise UserError(
+            f"{asked}: allowed on a machine with a GPU where engine={config.engine.name} trains "
+            "on one, since networks are timed here; leave it out, or start the command there"
+        )
 
 
 def _check_networks(config: Config, student: nn.Module, teacher: nn.Module) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 from kdsweep.config import Config
 from kdsweep.data.device import Datasets
 from kdsweep.engines import Engine
-from kdsweep.engines.local import LocalEngine
+from kdsweep.engines.create import create_engine, require_extra
 from kdsweep.errors import Stopped
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.store import Store
@@ -32,10 +32,19 @@ class Session:
         root = Path(config.root)
         self.store = Store(root)
         self.datasets = datasets or Datasets()
-        self.engine: Engine = LocalEngine(self.datasets)
+        self.config = config
+        require_extra(config.engine)
+        self._engine: Engine | None = None
         self._preparing = 0
         self.tracking = TrackingSession(root, config.tracking)
         self.display = display_here()
+
+    @property
+    def engine(self) -> Engine:
+        """What trains, started when it is first asked for."""
+        if self._engine is None:
+            self._engine = create_engine(self.config, self.datasets)
+        return self._engine
 
     @property
     def tracker(self) -> Tracker:
@@ -60,16 +69,13 @@ class Session:
         """Whether another batch would keep idle slots busy."""
         return not self._preparing and self.engine.has_room
 
-    def close(self, *, patience: float | None = None) -> None:
-        """End what would outlive the command.
-
-        Args:
-            patience: seconds for a tracking store that is away; None: ``tracking.patience``.
-        """
-        self.engine.close()
+    def close(self, error: BaseException | None = None) -> None:
+        """End what would outlive the command; ``error``: why that ends early, if it does."""
+        if self._engine is not None:
+            self._engine.close(error)
         if self.display.is_drawn and self.tracking.config.backend != "none":
             self.display.note("MLflow gets the last records")
-        self.tracking.close(patience=patience)
+        self.tracking.close(patience=0.0 if isinstance(error, Stopped) else None)
 
     def __enter__(self) -> Self:
         self.display.__enter__()
@@ -82,6 +88,6 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self.close(patience=0.0 if isinstance(error, Stopped) else None)
+            self.close(error)
         finally:
             self.display.__exit__(kind, error, traceback)

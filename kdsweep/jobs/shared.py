@@ -105,7 +105,7 @@ class Networks:
             given = link.kind == chain.TEACHER and link.config.teacher.checkpoint is not None
             if found is None and given:
                 found = teachers.install_checkpoint(
-                    self.store, link.key, link.config, plan.dataset, plan.hardware
+                    self.store, link.key, link.config, plan.dataset, plan.host
                 )
             if found is None:
                 found = await self._train_link(link, teacher)
@@ -212,10 +212,10 @@ class Networks:
             return dreams.find_or_make(
                 self.store,
                 teacher,
-                lambda: load_teacher(spec, plan.dataset, plan.hardware),
+                lambda: load_teacher(spec, plan.dataset, plan.host),
                 plan.config,
                 plan.dataset,
-                plan.hardware,
+                plan.host,
                 progress.step,
             )
 
@@ -261,7 +261,7 @@ class Networks:
         role = "teacher" if kind == chain.TEACHER else "student"
         with torch.random.fork_rng(devices=[]):
             model = build_student(PopulationSpec(config=config, role=role), plan.dataset)
-        return teachers.costs_of(model, plan.dataset, config, plan.hardware)
+        return teachers.costs_of(model, plan.dataset, config, plan.host)
 
 
 def _alone(job: Job) -> list[int]:

@@ -50,5 +50,5 @@ async def train_members(
         counts=counts,
     ) as progress:
         observer = RunObserver(session.tracker, runs, progress, pruning, seeds=seeds)
-        task = Task(spec=spec, members=tuple(members))
+        task = Task(spec=spec, members=tuple(members), dataset=plan.dataset.digest)
         return await result_of(session.engine.submit(task, observer))

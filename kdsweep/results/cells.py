@@ -86,7 +86,8 @@ def point_of(overrides: Sequence[str]) -> dict[str, str]:
     return {
         key: value
         for key, value in found.items()
-        if key not in BOOKKEEPING and not key.startswith(("verdict.", "tracking", "hydra."))
+        if key not in BOOKKEEPING
+        and not key.startswith(("verdict.", "tracking", "engine", "hydra."))
     }
 
 

@@ -12,7 +12,8 @@ from kdsweep.results.data import Provenance
 from kdsweep.results.record import Record
 
 _OWN = ("study", "trial", "round", "seed", "verdict.baseline_seeds")  # a sweep's, behind a cell's
-_PLACES = ("study", "trial", "round", "root", "storage", "tracking")  # no settings of a cell
+# No settings of a cell.
+_PLACES = ("study", "trial", "round", "root", "storage", "tracking", "engine")
 _HERE = ("root", "storage", "tracking.uri")  # of the machine, and of no other
 _ABSOLUTE = re.compile(r"(?<![\w./])(?:[A-Za-z]:\\|~?/)(?:[^\s/\\'\",:;]+[/\\])+(?=[^\s/\\])")
 

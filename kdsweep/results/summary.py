@@ -14,7 +14,7 @@ from kdsweep.results.data import summarise as summary_of
 from kdsweep.results.provenance import provenance
 from kdsweep.results.record import COMPLETE, Bin, Metrics, NetworkRecord, Record, SeedRecord
 
-HIDDEN = ("root", "experiment", "tracking", "search", "storage")
+HIDDEN = ("root", "experiment", "tracking", "engine", "search", "storage")
 
 
 def swept_keys(cells: Sequence[CellRecords]) -> list[str]:

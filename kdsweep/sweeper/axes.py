@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 MOST_CELLS = 100_000  # of a grid, and values of one axis
 # One study has one of each, for all its trials.
 ONE_PER_STUDY = (
-    "objective", "plugins", "pruner", "root", "round", "rounds", "search", "seeds", "storage",
-    "study", "tracking", "trial", "verdict",
+    "engine", "objective", "plugins", "pruner", "root", "round", "rounds", "search", "seeds",
+    "storage", "study", "tracking", "trial", "verdict",
 )  # fmt: skip
 # Samplers that draw from intervals, and leave categories to independent draws.
 OF_INTERVALS = ("CmaEsSampler", "QMCSampler")

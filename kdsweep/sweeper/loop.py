@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
-from kdsweep.hardware.choose import batch_of_cells, usable_cores
+from kdsweep.hardware.choose import batch_of_cells
 from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
 from kdsweep.jobs.records import failed_record
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kdsweep.jobs.job import Job
     from kdsweep.sweeper.sweeper import KdsweepSweeper
 
+LOOK_SECONDS = 2.0  # between looks at whether slots have come
 SUBDIR = "${kdsweep.first:${trial},${hydra:job.num}}"  # as conf/config.yaml has it
 
 log = logging.getLogger(__name__)
@@ -208,7 +209,8 @@ class SweepLoop:
                     batches.append(self._start(claims))
                 if not batches:
                     break
-                go_on([one.training for one in batches])
+                look = LOOK_SECONDS if self.session.engine.grows else None
+                go_on([one.training for one in batches], timeout=look)
                 for batch in [one for one in batches if one.training.done]:
                     batches.remove(batch)
                     self._end(batch)
@@ -266,7 +268,7 @@ class SweepLoop:
     def _batch_size(self) -> int:
         """Cells that are trained together: a kill loses no more of them."""
         on_gpu = self.cells.plans[0].hardware.device.type == "cuda"
-        return batch_of_cells(usable_cores(), self.typed.seeds, on_gpu=on_gpu)
+        return batch_of_cells(self.session.engine.width, self.typed.seeds, on_gpu=on_gpu)
 
     def _recover(self) -> None:
         """End what other processes left running: by its record, or for another try."""

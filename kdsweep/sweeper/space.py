@@ -26,7 +26,9 @@ from kdsweep.errors import UserError
 
 # Of a configuration, what may differ between two commands of one study: where things go, and what
 # the study's race was planned with, which it keeps itself.
-_NOT_CONTENT = ("study", "trial", "round", "rounds", "verdict", "tracking", "root", "storage")
+_NOT_CONTENT = (
+    "study", "trial", "round", "rounds", "verdict", "tracking", "engine", "root", "storage",
+)  # fmt: skip
 
 
 class Space:

@@ -229,7 +229,8 @@ UNCHECKED = {
     ("EvaluateConfig", "test"), ("EvaluateConfig", "latency"), ("TrackingConfig", "experiment"),
     ("Config", "data"), ("Config", "pair"), ("Config", "distill"), ("Config", "train"),
     ("Config", "schedule"), ("Config", "teacher"), ("Config", "evaluate"),
-    ("Config", "tracking"), ("Config", "pruner"), ("Config", "verdict"), ("Config", "storage"),
+    ("Config", "tracking"), ("Config", "engine"), ("Config", "pruner"), ("Config", "verdict"),
+    ("Config", "storage"),
     ("Config", "root"), ("Config", "study"), ("Config", "trial"), ("Config", "plugins"),
 }  # fmt: skip
 CROSS = {

@@ -16,7 +16,17 @@ BASE: dict[str, Any] = {
     "seeds": 1,
     **{f"train.{key}": value for key, value in TRAIN.items()},
     **dict.fromkeys(
-        ("study", "trial", "round", "rounds", "verdict", "tracking", "root", "storage")
+        (
+            "study",
+            "trial",
+            "round",
+            "rounds",
+            "verdict",
+            "tracking",
+            "engine",
+            "root",
+            "storage",
+        )
     ),
 }
 
@@ -46,6 +56,7 @@ def test_weight_1_and_weight_1_0_are_the_same_study() -> None:
         {"rounds": 2},
         {"verdict": {"margin": 1.0}},
         {"tracking": {"backend": "none"}},
+        {"engine": {"name": "ray"}},
         {"train__threads": 2},
         {"train__fuse": "loop"},
         {"train__bank": False},
