@@ -38,6 +38,11 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
+def reason_of(interrupt: KeyboardInterrupt) -> str:
+    """Why work ends early, in words."""
+    return str(interrupt) or "interrupted"
+
+
 class Refusal(BaseException):
     """Takes an error through Hydra, which warns of an Exception, or prints lines of its own."""
 

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 USAGE = """
-python -m kdsweep.predict model=PACKAGE PICTURE [PICTURE ...]
+python -m kdsweep.predict model=PACKAGE [plugins=[MODULE]] PICTURE [PICTURE ...]
 
   model=PACKAGE  a folder that kdsweep.package wrote, or its model.safetensors, .onnx or .pt2
+  plugins=[MODULE]
+                 your own module with the model's architecture, which model.safetensors needs;
+                 model.onnx and model.pt2 hold theirs
 
 It prints a line for each picture: its class, and the probability that the model gives it.
 """
@@ -31,19 +34,24 @@ def main(given: list[str]) -> None:
     """
     options = [one for one in given if "=" in one and not Path(one).is_file()]
     pictures = [one for one in given if one not in options]
-    model = arguments.parse(options, {"model": None})["model"]
+    values = arguments.parse(options, {"model": None, "plugins": None})
+    model, modules = values["model"], values["plugins"]
     if not model:
         raise UserError("model=: name a package's folder, or its model.safetensors or .onnx")
     if not pictures:
         raise UserError(f"model={model}: name one picture or more behind it")
+    from kdsweep import plugins
+    from kdsweep.package.classifier import answer
     from kdsweep.package.formats import open_model
 
+    if modules is not None:
+        plugins.load([one.strip() for one in modules.strip("[]").split(",")])
+    plugins.load_installed()
     opened = open_model(Path(model))
     manifest = opened.manifest
     for name in pictures:
         image = _read(name, manifest.image_size)
-        label, probability = _likeliest(opened.logits(image[None])[0])
-        print(f"{name}: {manifest.classes[label]} ({probability:.1%})")
+        print(answer(name, opened.logits(image[None])[0], manifest.classes))
 
 
 def _read(name: str, size: int) -> NDArray[np.uint8]:
@@ -61,14 +69,6 @@ def _read(name: str, size: int) -> NDArray[np.uint8]:
         raise UserError(
             f"{name}: is no readable picture ({reason or first_line(error)})"
         ) from error
-
-
-def _likeliest(logits: NDArray[np.float32]) -> tuple[int, float]:
-    """The class with the largest of logits [K], and its probability."""
-    import numpy as np
-
-    label = int(logits.argmax())
-    return label, float(np.exp(logits[label] - np.logaddexp.reduce(logits)))
 
 
 if __name__ == "__main__":

@@ -39,15 +39,23 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, entries: Mapping[str, T] | None = None) -> None:
         self.kind = kind
         self._entries: dict[str, T] = dict(entries or {})
+        self._help: dict[str, str] = {}
 
     @overload
-    def add(self, name: str, entry: T, *, origin: str | None = None) -> T: ...
+    def add(
+        self, name: str, entry: T, *, origin: str | None = None, help: str | None = None
+    ) -> T: ...
 
     @overload
-    def add(self, name: str) -> Callable[[T], T]: ...
+    def add(self, name: str, *, help: str | None = None) -> Callable[[T], T]: ...
 
     def add(
-        self, name: str, entry: T | None = None, *, origin: str | None = None
+        self,
+        name: str,
+        entry: T | None = None,
+        *,
+        origin: str | None = None,
+        help: str | None = None,
     ) -> T | Callable[[T], T]:
         """Add an entry; without one, a decorator that adds what it stands above.
 
@@ -57,12 +65,13 @@ class Registry(Generic[T]):
             name: of the entry.
             entry: what is added.
             origin: the module of a user's that it is of, where that can't be seen from itself.
+            help: a sentence for ``--help``; None: its docstring's first paragraph.
 
         Raises:
             UserError: the name is taken.
         """
         if entry is None:
-            return partial(self.add, name)
+            return partial(self.add, name, help=help)
         module = origin or getattr(entry, "__module__", None) or "kdsweep"
         foreign = origin is not None or module.partition(".")[0] != "kdsweep"
         if foreign:
@@ -73,7 +82,12 @@ class Registry(Generic[T]):
         if foreign:
             ORIGINS[self.kind, name] = module
         self._entries[name] = entry
+        self._help[name] = _paragraph(entry) if help is None else " ".join(help.split())
         return entry
+
+    def help(self, name: str) -> str:
+        """What an entry is, in a sentence; empty where nothing says so."""
+        return self._help[name] if name in self._help else _paragraph(self._entries[name])
 
     def get(self, name: str, *, given: str) -> T:
         """The entry of that name.
@@ -96,6 +110,11 @@ class Registry(Generic[T]):
         """The entry of that name, or None."""
         return self._entries.get(name)
 
+    @property
+    def plural(self) -> str:
+        """What several entries are called."""
+        return f"{self.kind}es" if self.kind.endswith("s") else f"{self.kind}s"
+
     def names(self) -> tuple[str, ...]:
         """All names."""
         return tuple(self._entries)
@@ -108,6 +127,17 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+
+def _paragraph(entry: object) -> str:
+    """The first paragraph of the docstring of what is called, with the arguments that it has."""
+    build = getattr(entry, "build", entry)
+    given = ""
+    if isinstance(build, partial):
+        named = ", ".join(f"{key} {value}" for key, value in build.keywords.items())
+        build, given = build.func, f" ({named})" if named else ""
+    first = " ".join((getattr(build, "__doc__", None) or "").strip().split("\n\n")[0].split())
+    return first + given
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -49,13 +49,15 @@ def forgetting_plugins() -> Iterator[None]:
     registries = (LOSSES, ARCHITECTURES, DATASETS)
     tables = [registry.ORIGINS, imported._IMPORTED, *(one._entries for one in registries)]
     before, modules = [dict(table) for table in tables], set(sys.modules)
-    yield
-    added = {*registry.ORIGINS.values(), *imported._IMPORTED} - {"__main__"}
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
-    for name in added & (set(sys.modules) - modules):
-        del sys.modules[name]
+    try:
+        yield
+    finally:
+        added = {*registry.ORIGINS.values(), *imported._IMPORTED} - {"__main__"}
+        for table, kept in zip(tables, before, strict=True):
+            table.clear()
+            table.update(kept)
+        for name in added & (set(sys.modules) - modules):
+            del sys.modules[name]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ def test_it_ends_with_a_table_and_the_commands_that_go_on(sweep: Sweep) -> None:
         "baseline cifar_student",
         *(f"temperature={t}" for t in TEMPERATURES),
     ):
-        assert sum(bool(re.match(rf"{name}( \*)? .*\d\.\d\d", line)) for line in lines) == 1
+        assert sum(bool(re.match(rf"{name}( \*)? +\d+\.\d\d ", line)) for line in lines) == 1
     best = max(sweep.trials, key=lambda trial: trial.value or 0)
     assert any(
         line.startswith(f"temperature={best.params['distill.temperature']} *") for line in lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import logging
 import os
 import subprocess
@@ -102,6 +103,23 @@ def test_an_import_alone_is_light() -> None:
     code = f"import kdsweep, sys; dir(kdsweep); print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_study_is_packaged(
+    swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "package"
+    assert swept.study.package(out, cell=1, seed="median", formats=["safetensors"]) == out
+    assert f"Written: {out}\n" in capsys.readouterr().out
+    about = json.loads((out / "model.json").read_text())
+    assert (about["study"], about["trial"]) == ("rates", 1)
+    assert swept.study.package(cell="baseline", formats="safetensors", quiet=True) == (
+        swept.root / "packages" / "rates"
+    )
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match=r"cell=7: no such cell; allowed is best, baseline, or"):
+        swept.study.package(tmp_path / "other", cell=7)
+    assert not (tmp_path / "other").exists()
 
 
 def test_no_other_names() -> None:

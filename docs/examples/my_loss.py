@@ -13,6 +13,7 @@ def jensen_shannon(
     *,
     share=0.5,  # [N], of the student in the mixture: an option, since it has a default
 ) -> Tensor:
+    """The Jensen-Shannon divergence between teacher and student, with a mixture to choose."""
     t, w = temperature[:, None, None], share[:, None, None]
     log_s, log_q = log_softmax(student_logits / t, -1), log_softmax(teacher_logits / t, -1)
     middle = logaddexp(log_s + w.log(), log_q + (1 - w).log())

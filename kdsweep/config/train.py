@@ -89,6 +89,8 @@ class TrainConfig:
     channels_last: bool | None = None  # of images in memory; null: on CPUs
     threads: int | None = None  # of a CPU; null: one per core
     fuse: str = "auto"  # how the members of a population are executed
+    # Epochs from one checkpoint to the next; 0: none; null: as many as take 2 % of the time.
+    checkpoint_every: int | None = None
     bank: bool = True  # bank the teacher's logits where the views are discrete
 
     def __post_init__(self) -> None:
@@ -107,3 +109,5 @@ class TrainConfig:
         choice("train.fuse", self.fuse, ("auto", "loop", "grouped", "workers"))
         if self.threads is not None:
             positive("train.threads", self.threads)
+        if self.checkpoint_every is not None:
+            non_negative("train.checkpoint_every", self.checkpoint_every)

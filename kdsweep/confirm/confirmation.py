@@ -32,6 +32,7 @@ from kdsweep.results.record import COMPLETE, Record, find_record, read_record
 from kdsweep.results.summary import summarise
 from kdsweep.store import writable, write_json
 from kdsweep.sweeper.opening import load_study
+from kdsweep.sweeper.reporting import give_up
 from kdsweep.verdict import (
     Confirmation,
     baseline_seeds,
@@ -153,8 +154,12 @@ def _train(jobs: Sequence[Job]) -> list[CellRecords]:
     if missing:
         config = jobs[0].config
         with Session(config) as session:
-            outcomes = run_plans(session, plan(missing, session.datasets))
             assert config.study is not None
+            try:
+                outcomes = run_plans(session, plan(missing, session.datasets))
+            except BaseException as ended:
+                give_up(session, config.study, ended)
+                raise
             session.tracker.close(session.tracking.open_parent(config.study), "finished")
         for job in missing:
             error = outcomes[job.folder].error
@@ -206,7 +211,8 @@ def _report(
     selection: Selection, cells: Sequence[CellRecords], confirmed: Confirmation, images: int
 ) -> Sweep:
     """Print the table and the verdict."""
-    sweep = summarise(f"{selection.study} confirmed", [_as_test(cell) for cell in cells])
+    tested = [_as_test(cell) for cell in cells]
+    sweep = summarise(f"{selection.study} confirmed", tested, keys=selection.keys)
     labels = [cell.label for cell in sweep.cells]
     lines = outcome_lines(
         confirmed.outcome, labels, images=images, split="test",

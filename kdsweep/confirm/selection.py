@@ -15,7 +15,7 @@ from kdsweep.errors import UserError
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.race import Race
 from kdsweep.results.record import Record
-from kdsweep.results.summary import more_is_better
+from kdsweep.results.summary import more_is_better, swept_keys
 from kdsweep.store import write_json
 
 Side = Literal["best", "worst", "both"]
@@ -64,6 +64,7 @@ class Selection:
     seeds: int
     first_baseline_seed: int
     finalists: tuple[Finalist, ...]
+    keys: tuple[str, ...] | None = None  # by which the study calls its cells; None: not kept
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -80,7 +81,9 @@ class Selection:
                 Finalist(**{**one, "overrides": tuple(one["overrides"])})
                 for one in given["finalists"]
             )
-            return cls(**{**given, "finalists": finalists})
+            keys = given.get("keys")
+            named = None if keys is None else tuple(keys)
+            return cls(**{**given, "finalists": finalists, "keys": named})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path}: is damaged ({error}); move it away to choose anew") from None
 
@@ -107,7 +110,8 @@ def choose(
     """
     race = Race.find(folder)
     axes = None if race is None else race.keys
-    cells = [cell for cell in cells_of(read_records(folder), axes) if cell.unfinished is None]
+    known_cells = cells_of(read_records(folder), axes)
+    cells = [cell for cell in known_cells if cell.unfinished is None]
     if not cells:
         raise UserError(
             f"study={study}: has no complete cell in {folder}; root= names the folder of its "
@@ -133,6 +137,7 @@ def choose(
         first_seed=max(used) + 1,
         seeds=seeds,
         first_baseline_seed=max(alone, default=999_999) + 1,
+        keys=tuple(swept_keys(known_cells)),
         finalists=tuple(_finalist(cell) for cell in _sides(ranked, top, side)),
     )
 

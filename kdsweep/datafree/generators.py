@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from kdsweep.train.chunk import Chunk
 from kdsweep.train.population import Member
 
 _SHOWN, _FOUGHT = 8, 9  # what a stream of noise is for
+_SEED = "seed"  # begins the label of a generator that all students of a seed share
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,15 @@ class Generators:
     def _learner(self, member: Member) -> _Learner:
         key = self._key(member)
         if key not in self.learners:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(member.seed)
-                network = Generator(self.config.latent, self.image_size, eps=self.eps)
-            network = network.to(device=self.hardware.device, dtype=self.hardware.dtype)
-            adam = torch.optim.Adam(network.parameters(), lr=self.config.lr)
-            self.learners[key] = _Learner(network, adam)
+            self.learners[key] = self._create(member.seed)
         return self.learners[key]
+
+    def _create(self, seed: int) -> _Learner:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Generator(self.config.latent, self.image_size, eps=self.eps)
+        network = network.to(device=self.hardware.device, dtype=self.hardware.dtype)
+        return _Learner(network, torch.optim.Adam(network.parameters(), lr=self.config.lr))
 
     def _key(self, member: Member) -> str | int:
         return member.name if self.private else member.seed
@@ -179,6 +182,49 @@ class Generators:
         assert isinstance(saved, dict)
         self.learners = saved
 
+    def state(self, labels: Mapping[str, str]) -> dict[str, Tensor]:
+        """Every generator and its optimiser's moments, as ``LABEL/PART/NAME``."""
+        kept: dict[str, Tensor] = {}
+        for key, learner in self.learners.items():
+            label = self._label(key, labels)
+            if label is None:
+                continue
+            for name, value in learner.network.state_dict().items():
+                kept[f"{label}/network/{name}"] = value
+            for number, moments in learner.adam.state_dict()["state"].items():
+                for name, value in moments.items():
+                    kept[f"{label}/adam/{number}.{name}"] = value
+        return kept
+
+    def load(self, state: Mapping[str, Tensor], labels: Mapping[str, str]) -> None:
+        """Put the generators back."""
+        names = {label: name for name, label in labels.items()}
+        networks: dict[str, dict[str, Tensor]] = {}
+        moments: dict[str, dict[str, Tensor]] = {}
+        for full, value in state.items():
+            label, part, name = full.split("/")
+            kept = networks if part == "network" else moments
+            kept.setdefault(label, {})[name] = value
+        for label, network in networks.items():
+            key = names.get(label) if self.private else int(label.removeprefix(_SEED))
+            if key is not None:
+                self.learners[key] = self._create(0)
+                _load(self.learners[key], network, moments.get(label, {}))
+
+    def _label(self, key: str | int, labels: Mapping[str, str]) -> str | None:
+        """Of a generator: its member's, or one of the seed's own; None where no member has it."""
+        return labels.get(key) if isinstance(key, str) else f"{_SEED}{key}"
+
     def learned(self, member: Member) -> nn.Module:
         """The generator that made this member's images."""
         return self._learner(member).network
+
+
+def _load(learner: _Learner, network: Mapping[str, Tensor], adam: Mapping[str, Tensor]) -> None:
+    learner.network.load_state_dict(network)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for full, value in adam.items():
+        number, _, name = full.partition(".")
+        moments.setdefault(int(number), {})[name] = value
+    groups = learner.adam.state_dict()["param_groups"]
+    learner.adam.load_state_dict({"state": moments, "param_groups": groups})

@@ -15,8 +15,9 @@ from kdsweep.config import Config
 from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses import Loss, create_losses
+from kdsweep.losses import Loss
 from kdsweep.losses.ensemble import refuse_features
+from kdsweep.losses.registry import create_losses
 from kdsweep.models import ImageClassifier, create_model
 from kdsweep.teachers.stored import Found
 from kdsweep.train.student import TEMPERATURE

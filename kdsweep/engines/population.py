@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +14,11 @@ from kdsweep import plugins
 from kdsweep.data.device import Datasets, DeviceDataset
 from kdsweep.datafree import dreams
 from kdsweep.datafree.generators import Generators
+from kdsweep.engines.checkpoints import create_checkpoints
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teachers, losses_of
 from kdsweep.hardware.choose import Hardware, choose_hardware, configure
-from kdsweep.losses import Loss, hyperparameters
+from kdsweep.losses import Loss
+from kdsweep.losses.registry import hyperparameters
 from kdsweep.teachers.bank import Banks
 from kdsweep.teachers.outputs import create_outputs
 from kdsweep.train.batch import StoredImages
@@ -55,9 +58,11 @@ def train_population(
     hardware = choose_hardware(config.train)
     configure(hardware)
     dataset = (datasets or Datasets()).load(config, hardware)
+    real = dataset
     if spec.images is not None:
         dataset = dreams.instead_of_real(dataset, spec.images, config.data, hardware)
     teachers = load_teachers(spec, dataset, hardware)
+    checkpoints = create_checkpoints(spec, real, hardware, members)
     losses = _create_losses(spec, dataset, teachers)
     population = _create_population(spec, members, losses, dataset, teachers, hardware)
     source = _create_source(spec, losses, dataset, teachers, hardware, banks or Banks())
@@ -73,8 +78,10 @@ def train_population(
         eval_batch=config.evaluate.batch_size,
         together=_together(losses, members),
         stop_epoch=config.teacher.checkpoint_epoch if spec.role == "teacher" else None,
+        checkpoints=checkpoints,
     )
-    results = train(population, setup)
+    with checkpoints or contextlib.nullcontext():
+        results = train(population, setup)
     for member in population.members:  # those that went to the end
         beside, counts = _learned_beside(member, population, criterion, source)
         results[member.name] = dataclasses.replace(

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdsweep.engines.checkpoints import discarding
 from kdsweep.engines.networks import PopulationSpec, build_student
-from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.evaluate import compression
 from kdsweep.hardware.choose import configure
 from kdsweep.jobs.coroutines import all_of
@@ -89,8 +90,8 @@ class _Batch:
         self.logger.start(self.plan.config, self.plan.dataset)
         try:
             return await self._train()
-        except KeyboardInterrupt:
-            self.logger.close_all("killed", "interrupted")
+        except KeyboardInterrupt as interrupt:
+            self.logger.close_all("killed", reason_of(interrupt))
             raise
         except UserError as error:  # every other batch would meet it too
             self.logger.close_all("failed", str(error))
@@ -162,33 +163,35 @@ class _Batch:
     ) -> dict[Path, Outcome]:
         plan = self.plan
         runs = {job.folder: self.logger.open_job(job, plan.dataset) for job in jobs}
+        spec = PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images)
+        members = [
+            Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
+            for job in jobs
+            for seed in job.seeds
+        ]
         if jobs[0].is_baseline:
             results = self._stored_students(jobs, shared, runs)
         else:
-            members = [
-                Member(name=job.member(seed), seed=seed, hyper=numbers(job.config))
-                for job in jobs
-                for seed in job.seeds
-            ]
             logged = {
                 job.member(seed): runs[job.folder][seed] for job in jobs for seed in job.seeds
             }
             results = await train_members(
                 self.session,
                 plan,
-                PopulationSpec(config=plan.config, teacher=shared.teacher, images=shared.images),
+                spec,
                 members,
                 title=f"student {plan.config.pair.student.name}",
                 runs=logged,
                 pruning=self._pruning(jobs),
                 seeds=len(jobs[0].seeds) > 1,
             )
-        return {
-            job.folder: self._conclude(
-                job, results, runs[job.folder], shared, compared[job.folder]
-            )
-            for job in jobs
-        }
+        with discarding(self.session.store, spec, plan.dataset, plan.hardware, members):
+            return {
+                job.folder: self._conclude(
+                    job, results, runs[job.folder], shared, compared[job.folder]
+                )
+                for job in jobs
+            }
 
     def _stored_students(
         self,

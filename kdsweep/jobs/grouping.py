@@ -8,6 +8,7 @@ from typing import Any
 
 from kdsweep.config import Config
 from kdsweep.jobs.job import Job
+from kdsweep.losses.registry import is_number
 from kdsweep.store import digest
 
 # Of a configuration, what changes neither a training nor what it needs.
@@ -59,14 +60,6 @@ def needs_teacher(config: Config) -> bool:
     if config.distill.without_images is not None:
         return True
     return any(loss_spec(loss).needs_teacher for loss in config.distill.losses)
-
-
-def is_number(loss: str, option: str, value: object) -> bool:
-    """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
-    from kdsweep.losses.registry import loss_spec
-
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and option in loss_spec(loss).numbers
 
 
 def why_apart(groups: Sequence[Sequence[Job]]) -> str:

@@ -12,14 +12,16 @@ from kdsweep.config import Config
 from kdsweep.data.device import Datasets
 from kdsweep.engines import Engine
 from kdsweep.engines.create import create_engine, require_extra
+from kdsweep.errors import Stopped
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.store import Store
+from kdsweep.terminal.display import display_here
 from kdsweep.tracking import Tracker
 from kdsweep.tracking.session import TrackingSession
 
 
 class Session:
-    """The store, the tracker, the loaded data and the engine of one command.
+    """The store, the tracker, the loaded data, the engine and the display of one command.
 
     Args:
         config: of any job: all of a session's have one root and one tracking.
@@ -35,6 +37,7 @@ class Session:
         self._engine: Engine | None = None
         self._preparing = 0
         self.tracking = TrackingSession(root, config.tracking)
+        self.display = display_here()
 
     @property
     def engine(self) -> Engine:
@@ -66,13 +69,21 @@ class Session:
         """Whether another batch would keep idle slots busy."""
         return not self._preparing and self.engine.has_room
 
-    def close(self, error: BaseException | None = None) -> None:
-        """End what would outlive the command; ``error``: why that ends early, if it does."""
+    def close(self, error: BaseException | None = None, *, patience: float | None = None) -> None:
+        """End what would outlive the command.
+
+        Args:
+            error: why it ends early, if it does.
+            patience: seconds for a tracking store that is away; None: ``tracking.patience``.
+        """
         if self._engine is not None:
             self._engine.close(error)
-        self.tracking.close()
+        if self.display.is_drawn and self.tracking.config.backend != "none":
+            self.display.note("MLflow gets the last records")
+        self.tracking.close(patience=patience)
 
     def __enter__(self) -> Self:
+        self.display.__enter__()
         return self
 
     def __exit__(
@@ -81,4 +92,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(error)
+        try:
+            self.close(error, patience=0.0 if isinstance(error, Stopped) else None)
+        finally:
+            self.display.__exit__(kind, error, traceback)

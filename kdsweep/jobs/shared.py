@@ -12,6 +12,7 @@ import torch
 
 from kdsweep.config import Config, DistillConfig
 from kdsweep.datafree import dreams
+from kdsweep.engines.checkpoints import discarding
 from kdsweep.engines.networks import PopulationSpec, build_student, load_teacher
 from kdsweep.errors import TrainingError
 from kdsweep.jobs.coroutines import holding
@@ -121,9 +122,11 @@ class Networks:
         role = "teacher" if kind == chain.TEACHER else "student"
         spec = PopulationSpec(config=config, role=role, teacher=teacher)
         member = Member(name=key, seed=link.seed, hyper=numbers(config))
-        results = await self.train(f"{kind} {link.model.name}", spec, [member], {key: run})
+        title = f"{kind} {link.model.name}"
+        results = await self.train(title, spec, [member], {key: run}, counts=False)
         costs = self._costs(kind, config)
-        return self._keep(kind, key, results[key], run, config, costs)
+        with discarding(self.store, spec, self.plan.dataset, self.plan.hardware, [member]):
+            return self._keep(kind, key, results[key], run, config, costs)
 
     async def baselines(self) -> dict[str, Found]:
         """The students trained alone that the jobs are compared with, by key."""
@@ -170,12 +173,13 @@ class Networks:
         results = await self.train(title, spec, members, runs, seeds=several)
         costs = self._costs(BASELINE, config)
         kept = {}
-        for key in missing:
-            try:
-                kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
-            except TrainingError as error:  # the others' jobs go on
-                self.broken[key] = error
-                self.logger.close(runs[key], "failed", str(error))
+        with discarding(self.store, spec, plan.dataset, plan.hardware, members):
+            for key in missing:
+                try:
+                    kept[key] = self._keep(BASELINE, key, results[key], runs[key], config, costs)
+                except TrainingError as error:  # the others' jobs go on
+                    self.broken[key] = error
+                    self.logger.close(runs[key], "failed", str(error))
         return kept
 
     def _keep(
@@ -204,7 +208,7 @@ class Networks:
             return None
         assert teacher is not None
         spec = PopulationSpec(config=plan.config, teacher=teacher)
-        with Progress("inversion", epochs=1, metric="") as progress:
+        with Progress("inversion", self.session.display, epochs=1, metric="") as progress:
             return dreams.find_or_make(
                 self.store,
                 teacher,
@@ -223,10 +227,18 @@ class Networks:
         runs: dict[str, str],
         *,
         seeds: bool = False,
+        counts: bool = True,
     ) -> dict[str, Trained]:
         """``train_members`` for this plan."""
         return await train_members(
-            self.session, self.plan, spec, members, title=title, runs=runs, seeds=seeds
+            self.session,
+            self.plan,
+            spec,
+            members,
+            title=title,
+            runs=runs,
+            seeds=seeds,
+            counts=counts,
         )
 
     def _timed(self, found: Found, config: Config) -> Found:

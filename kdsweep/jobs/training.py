@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdsweep.engines import PopulationSpec, Task
+from kdsweep.engines.checkpoints import setting_key
 from kdsweep.jobs.coroutines import result_of
 from kdsweep.jobs.logger import Pruning, RunObserver
 from kdsweep.jobs.plan import Plan
@@ -24,6 +25,7 @@ async def train_members(
     runs: Mapping[str, str],
     pruning: Pruning | None = None,
     seeds: bool = False,
+    counts: bool = True,
 ) -> dict[str, Trained]:
     """Train the members as one population, wherever the session's engine does.
 
@@ -36,14 +38,19 @@ async def train_members(
         runs: the run of each, by name.
         pruning: may send members home.
         seeds: whether each is one seed of several.
+        counts: whether they are among the sweep's trainings.
     """
     many = f" x {len(members)}" if len(members) > 1 else ""
     with Progress(
         title + many,
+        session.display,
         epochs=spec.config.train.epochs,
         metric=f"{plan.dataset.evaluation.prefix}_accuracy",
         members=len(members),
+        images=len(plan.dataset.labels),
+        counts=counts,
     ) as progress:
         observer = RunObserver(session.tracker, runs, progress, pruning, seeds=seeds)
-        task = Task(spec=spec, members=tuple(members), dataset=plan.dataset.digest)
+        setting = setting_key(spec, plan.dataset, plan.hardware)
+        task = Task(spec=spec, members=tuple(members), setting=setting)
         return await result_of(session.engine.submit(task, observer))

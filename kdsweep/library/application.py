@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsweep.errors import KdsweepError, Refusal, UserError
 from kdsweep.results.record import Record, read_record
+from kdsweep.terminal import interrupts
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -91,8 +92,12 @@ def run(overrides: Sequence[str]) -> Record:
     return read_record(Path(job.hydra_cfg.hydra.runtime.output_dir))
 
 
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
+def compose(overrides: Sequence[str], *, folder: Path | None = None) -> dict[str, Any]:
     """What these overrides come to, without Hydra's part; references stand as they are.
+
+    Args:
+        overrides: as on the command line.
+        folder: of a user's own options, as ``--config-dir`` names it.
 
     Raises:
         UserError: an override can't be applied.
@@ -100,10 +105,14 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     import hydra
     from omegaconf import OmegaConf
 
+    given = list(overrides)
+    if folder is not None:
+        path = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+        given.append(f"hydra.searchpath=['file://{path}']")
     with known_errors(overrides):
         prepare()
         with _own_hydra():
-            config = hydra.compose(CONFIG, list(overrides))
+            config = hydra.compose(CONFIG, given)
             plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -149,7 +158,7 @@ def settings_kept() -> Iterator[None]:
     """Put the process's logging, and its settings of torch and Optuna, back at the end.
 
     ``logging.config`` closes every handler that there is: those of the program are out of its
-    reach meanwhile, and get nothing of what is logged.
+    reach meanwhile, and get nothing of what is logged. So it is with handlers of signals.
     """
     with warnings.catch_warnings():  # Optuna's bars, which are not used, would want widgets
         warnings.filterwarnings("ignore", "IProgress not found")
@@ -163,16 +172,17 @@ def settings_kept() -> Iterator[None]:
     verbosity = optuna.logging.get_verbosity()
     root.handlers.clear()
     known.clear()
-    try:
-        with configuration_kept():
-            yield
-    finally:
-        for handler in root.handlers:
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        known[:] = every
-        optuna.logging.set_verbosity(verbosity)
+    with interrupts.passed_on():
+        try:
+            with configuration_kept():
+                yield
+        finally:
+            for handler in root.handlers:
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            known[:] = every
+            optuna.logging.set_verbosity(verbosity)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +176,49 @@ class Study:
                 print(f"{path}: {what}")
         return [path for path, _ in written]
 
+    def package(
+        self,
+        out: str | Path | None = None,
+        *,
+        cell: int | str = "best",
+        seed: int | str = "best",
+        formats: str | Sequence[str] = ("safetensors", "onnx", "export"),
+        register: str | None = None,
+        quiet: bool = False,
+    ) -> Path:
+        """Write a trained student with its model card, to hand over.
+
+        Args:
+            out: the folder; None: ``packages/NAME`` under the root.
+            cell: ``best``, a trial's number, or ``baseline``: the student without a teacher.
+            seed: ``best`` on validation, ``median``, or a seed's number.
+            formats: of the files; ``onnx`` needs the extra of that name.
+            register: a name, to put it into MLflow's model registry too.
+            quiet: print nothing.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: it can't be had as it was asked for; nothing was written.
+            KdsweepError: a format can't be written, or does not answer as the network does.
+        """
+        from kdsweep.package.command import package_study
+
+        at = self.address
+        folder = at.root / "packages" / at.name if out is None else Path(out)
+        with shown(quiet=quiet), known_errors(), settings_kept():
+            package_study(
+                at.name,
+                root=at.root,
+                out=folder,
+                cell=str(cell),
+                seed=str(seed),
+                formats=formats if isinstance(formats, str) else ",".join(formats),
+                register=register,
+            )
+        return folder
+
     def save_report(self, folder: str | Path) -> Path:
         """Write the report as one page with its pictures into a folder; the page's path."""
         from kdsweep.report.files import save_report
@@ -189,7 +233,9 @@ class Study:
                 self.report,
                 Path(folder),
                 extras=search_figures(at.name, at.storage),
-                commands=follow_up(at.name, root=str(at.root), storage=at.storage),
+                commands=follow_up(
+                    at.name, self.report, self.records, root=str(at.root), storage=at.storage
+                ),
             )[0]
 
     def print(self) -> None:

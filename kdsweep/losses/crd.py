@@ -29,7 +29,8 @@ def nce(scores: Tensor, log_normaliser: Tensor, images: int) -> Tensor:
         [*], means over the batch: -log h(positive) - sum over negatives of log(1 - h), where
         h = p / (p + m / n) and p = exp(score) / Z.
 
-    Source: Tian, Krishnan, Isola 2020, Contrastive Representation Distillation, equation 18.
+    Source: Tian, Krishnan, Isola 2020, Contrastive Representation Distillation: what its code
+    calls equation 18 (RepDistiller, crd/criterion.py).
     """
     noise = math.log((scores.shape[-1] - 1) / images)
     odds = scores - log_normaliser[..., None, None] - noise

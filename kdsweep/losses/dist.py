@@ -36,7 +36,8 @@ def dist_terms(student: Tensor, teacher: Tensor, temperature: Tensor) -> tuple[T
         inter [*], 1 - the mean correlation of an image's tempered probabilities over classes,
         and intra [*], the same of a class's probabilities over the batch.
 
-    Source: Huang et al. 2022, Knowledge Distillation from A Stronger Teacher, equations 6 to 10.
+    Source: Huang et al. 2022, Knowledge Distillation from A Stronger Teacher, its inter-class and
+    intra-class relations.
     """
     t = per_image(temperature)
     ours, theirs = (student / t).softmax(-1), (teacher / t).softmax(-1)

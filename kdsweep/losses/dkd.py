@@ -30,7 +30,8 @@ def dkd_terms(
         TCKD [*], KL over [p(y), 1 - p(y)], and NCKD [*], KL over the softmax without y. Hinton's
         loss is TCKD + p_t(not y) * NCKD for each image.
 
-    Source: Zhao et al. 2022, Decoupled Knowledge Distillation, equations 5 to 7.
+    Source: Zhao et al. 2022, Decoupled Knowledge Distillation, its reformulation of KD into TCKD
+    and NCKD, and its code (mdistiller, distillers/DKD.py).
     """
     t = per_image(temperature)
     label = is_label(labels, student.shape[-1])

@@ -56,7 +56,9 @@ for _loss in (
     LOSSES.add(_loss.spec.name, _loss)
 
 
-def register_loss(name: str, *, weight: float = 1.0) -> Callable[[Given], Given]:
+def register_loss(
+    name: str, *, weight: float = 1.0, help: str | None = None
+) -> Callable[[Given], Given]:
     """Make a function on logits, or a class, known as ``distill.losses.NAME``.
 
     A function is called with those of ``student_logits`` [N, B, K], ``teacher_logits``
@@ -68,13 +70,15 @@ def register_loss(name: str, *, weight: float = 1.0) -> Callable[[Given], Given]
     Args:
         name: as in the configuration.
         weight: by default.
+        help: a sentence for ``--help``; None: the docstring's first paragraph.
 
     Raises:
         UserError: the name is taken, or it can't be made a loss.
     """
 
     def add(given: Given) -> Given:
-        LOSSES.add(name, as_loss(name, given, weight=weight), origin=given.__module__)
+        made = as_loss(name, given, weight=weight)
+        LOSSES.add(name, made, origin=given.__module__, help=help)
         return given
 
     return add
@@ -91,7 +95,7 @@ def as_loss(name: str, given: object, *, weight: float = 1.0) -> type[Loss]:
     if not inspect.isclass(given) or not issubclass(given, Loss):
         raise UserError(
             f"loss {name}: is a {type(given).__name__}; allowed is a function, or a class of "
-            "kdsweep.Loss"
+            "kdsweep.losses.Loss"
         )
     if not hasattr(given, "spec"):
         spec = LossSpec(name=name, weight=weight, options=given.options)
@@ -191,3 +195,9 @@ def hyperparameters(losses: Mapping[str, Loss]) -> dict[str, float]:
         for name, loss in losses.items()
         for option, value in loss.values.items()
     }
+
+
+def is_number(loss: str, option: str, value: object) -> bool:
+    """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and option in loss_spec(loss).numbers

@@ -46,7 +46,8 @@ def rkd_terms(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         Both [*]: smooth L1 (knee at 1) of the relative distances and of the cosines. Memory
         grows with B^3 for each member.
 
-    Source: Park et al. 2019, Relational Knowledge Distillation, equations 5 to 9.
+    Source: Park et al. 2019, Relational Knowledge Distillation, its distance-wise and angle-wise
+    losses, as RepDistiller averages them (distiller_zoo/RKD.py).
     """
     batch = student.shape[:-2]
     ours, theirs = relations(student), relations(teacher)

@@ -38,7 +38,7 @@ class _BasicBlock(nn.Module):
 
 
 class CifarResNet(ImageClassifier):
-    """``depth`` = 6n + 2 layers; ``channels`` of the stem and of the three groups.
+    """A ResNet of ``depth`` = 6n + 2 layers; ``channels`` of the stem and of the three groups.
 
     Images of 32 x 32 leave the groups at 32 x 32, 16 x 16 and 8 x 8.
     """

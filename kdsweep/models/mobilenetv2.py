@@ -49,7 +49,7 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNetV2(ImageClassifier):
-    """A stem of stride 2 and seven groups of inverted residuals.
+    """A MobileNetV2: a stem of stride 2 and seven groups of inverted residuals.
 
     Images of 32 x 32 leave the stages at 16 x 16, 8 x 8, 4 x 4 and 2 x 2, without a ReLU.
     """

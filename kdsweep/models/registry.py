@@ -79,7 +79,11 @@ def model_names() -> tuple[str, ...]:
 
 
 def register_model(
-    name: str, *, classifier: str | None = None, stages: tuple[str, ...] | None = None
+    name: str,
+    *,
+    classifier: str | None = None,
+    stages: tuple[str, ...] | None = None,
+    help: str | None = None,
 ) -> Callable[[Builder], Builder]:
     """Make a class or a function known as ``pair.student.name=NAME``, ``pair.teacher.name=NAME``.
 
@@ -93,6 +97,7 @@ def register_model(
             last one that a forward pass calls.
         stages: the names of the layers that end each stage, shallow to deep; None: the last layers
             at each resolution, as ``kdsweep.models.foreign`` finds them.
+        help: a sentence for ``--help``; None: the docstring's first paragraph.
 
     Raises:
         UserError: the name is taken, or the signature has no number of classes.
@@ -100,7 +105,7 @@ def register_model(
 
     def add(build: Builder) -> Builder:
         made = user_model(name, build, classifier=classifier, stages=stages)
-        ARCHITECTURES.add(name, made, origin=build.__module__)
+        ARCHITECTURES.add(name, made, origin=build.__module__, help=help)
         return build
 
     return add

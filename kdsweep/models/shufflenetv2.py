@@ -52,7 +52,7 @@ class _DownUnit(nn.Module):
 
 
 class ShuffleNetV2(ImageClassifier):
-    """A 1 x 1 stem and three groups: a unit that halves the resolution, then ``units`` more.
+    """A ShuffleNetV2: a 1 x 1 stem, groups of a unit that halves the resolution and ``units``.
 
     Images of 32 x 32 leave the groups at 16 x 16, 8 x 8 and 4 x 4.
     """

@@ -18,7 +18,7 @@ _LARGE = 64  # pixels; images from here on are pooled before the last block too
 
 
 class Vgg(ImageClassifier):
-    """Five blocks of ``convolutions`` 3 x 3 convolutions each.
+    """A VGG: five blocks of ``convolutions`` 3 x 3 convolutions each.
 
     Images of 32 x 32 leave the blocks at 32 x 32, 16 x 16, 8 x 8, 4 x 4 and 4 x 4.
     """

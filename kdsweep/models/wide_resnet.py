@@ -37,7 +37,7 @@ class _PreactivationBlock(nn.Module):
 
 
 class WideResNet(ImageClassifier):
-    """``depth`` = 6n + 4 layers, ``widen`` times as wide as the thin network.
+    """A wide ResNet of ``depth`` = 6n + 4 layers, ``widen`` times as wide as the thin network.
 
     Images of 32 x 32 leave the groups at 32 x 32, 16 x 16 and 8 x 8, before the activation.
     """

@@ -53,26 +53,18 @@ def main(given: list[str]) -> None:
     checks.study_name(study)
     checks.root(str(root))
     out = Path(values["out"] or root / "packages" / study)
-    name, formats = values["register"], values["formats"] or ""
-    if name is not None:
-        from kdsweep.tracking.registry import check_name
+    from kdsweep.package.command import package_study
 
-        check_name(name)
-        if "onnx" not in formats.split(","):
-            raise UserError(f"register={name} formats={formats}: what is served is onnx; add it")
-    from kdsweep.package.build import prepare, write_package
-    from kdsweep.package.formats import formats_of
-
-    wanted = formats_of(formats)
-    prepared = prepare(study, root=root, cell=values["cell"] or "", seed=values["seed"] or "")
-    if name is None:
-        write_package(prepared, out, wanted)
-        return
-    from kdsweep.package.registration import register_package, registry_of_study
-
-    store = registry_of_study(prepared, values["tracking.uri"])  # before anything is written
-    write_package(prepared, out, wanted)
-    register_package(prepared, out, name, store)
+    package_study(
+        study,
+        root=root,
+        out=out,
+        cell=values["cell"] or "",
+        seed=values["seed"] or "",
+        formats=values["formats"] or "",
+        register=values["register"],
+        uri=values["tracking.uri"],
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,16 +21,24 @@ from kdsweep.config.paths import moved
 from kdsweep.config.typed import config_from_plain
 from kdsweep.data import Split, load_dataset
 from kdsweep.errors import UserError
-from kdsweep.package import parity
+from kdsweep.package import parity, sample
 from kdsweep.package.candidates import BASELINE, Study, Weights, read_study
 from kdsweep.package.choice import Choice, choose
 from kdsweep.package.classifier import Classifier, Pixels, of_module, read_student
 from kdsweep.package.describe import describe, model_card
 from kdsweep.package.formats import Format
 from kdsweep.package.manifest import Manifest
+from kdsweep.package.sample import Sample, write_sample
 from kdsweep.store import sync, writable
 
 MANIFEST, CARD, SCRIPT = "model.json", "README.md", "predict.py"
+
+
+class _Written(NamedTuple):
+    """What was found when the files were compared, a sentence each; the picture among them."""
+
+    checked: list[str]
+    sample: Sample | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +80,20 @@ def write_package(prepared: Prepared, out: Path, formats: Sequence[Format]) -> N
     classifier = read_student(choice.weights.file, manifest)
     images = _evaluation_images(prepared.config, study.root)
     with _folder(out) as folder:
-        checked = _write(
+        written = _write(
             folder, classifier, manifest, choice.weights, formats, images, prepared.config
         )
-        (folder / CARD).write_text(model_card(manifest, formats, checked=checked))
+        card = model_card(manifest, formats, checked=written.checked, sample=written.sample)
+        (folder / CARD).write_text(card)
         _write_rest(folder, manifest, formats)
-    for line in (*checked, *_advice(study, choice, manifest)):
+    for line in (*written.checked, *_advice(study, choice, manifest)):
         print(line)
-    print(f"Written: {out}\nTry it: python -m kdsweep.predict model={out} PICTURE")
+    picture = "PICTURE"
+    print(f"Written: {out}")
+    if written.sample is not None:
+        picture = str(out / sample.FILE)
+        print(f"One {written.sample.split} image is in it; its answer is {written.sample.line}")
+    print(f"Try it: python -m kdsweep.predict model={out} {picture}")
 
 
 def refuse_foreign(out: Path) -> None:
@@ -124,12 +139,13 @@ def _write(
     formats: Sequence[Format],
     images: Split | str,
     config: Config,
-) -> list[str]:
-    """Write every format and compare it with the network; what was found, a sentence each."""
+) -> _Written:
+    """Write every format and compare it with the network, and a picture to try it with."""
     noise = parity.random_images(manifest.image_size)
     model = of_module(classifier)
     wanted = parity.answers(model, noise)
     pixels: Pixels | None = None
+    tried: Sample | None = None
     lines = []
     if isinstance(images, Split):
         pixels = np.ascontiguousarray(images.images.numpy())
@@ -139,6 +155,8 @@ def _write(
             logits, weights.right_of(labels), labels, precision=config.train.precision
         )
         lines.append(f"{same} {manifest.accuracy_split} images answered as in training.")
+        split = manifest.accuracy_split
+        tried = write_sample(folder, pixels, labels, logits, classes=manifest.classes, split=split)
     else:
         lines.append(f"Not compared with training, since its images can't be had: {images}")
     for one in formats:
@@ -150,7 +168,7 @@ def _write(
     names = ", ".join(f"{one.file} ({one.by})" for one in formats)
     count = len(noise) + (0 if pixels is None else len(pixels))
     lines.append(f"Equal logits, up to rounding, on {count:,} images: {names}.")
-    return lines
+    return _Written(lines, tried)
 
 
 def _write_rest(folder: Path, manifest: Manifest, formats: Sequence[Format]) -> None:
@@ -161,8 +179,7 @@ def _write_rest(folder: Path, manifest: Manifest, formats: Sequence[Format]) -> 
 
 
 def _advice(study: Study, choice: Choice, manifest: Manifest) -> Iterator[str]:
-    word = None if manifest.verdict is None else manifest.verdict.word
-    if manifest.role != BASELINE and word != "better" and manifest.alone is not None:
+    if manifest.unhelped and manifest.warning is None and manifest.alone is not None:
         yield (
             f"Distillation is not shown to help here: the same student without a teacher has "
             f"{manifest.alone}; cell=baseline packages that one."
@@ -172,6 +189,8 @@ def _advice(study: Study, choice: Choice, manifest: Manifest) -> Iterator[str]:
             f"Not confirmed: python -m kdsweep.confirm study={study.name} trains the best cells "
             "on fresh seeds and reads them on test."
         )
+    if manifest.warning is not None:
+        yield f"WARNING: {manifest.warning}."
 
 
 @contextlib.contextmanager

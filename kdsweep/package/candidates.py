@@ -77,7 +77,8 @@ class Candidate:
     value: float  # the first objective's mean over seeds, on the evaluation images
     expected: Scores
     baselines: Mapping[int, NetworkRecord]  # that it was compared with
-    judgement: Judgement | None
+    judgement: Judgement | None  # the confirmation's where there is one, else the sweep's
+    swept: Judgement | None  # the sweep's, of a cell that was confirmed
     sentence: str  # of the verdict
     confirmed: bool  # on fresh seeds and on test
 
@@ -85,6 +86,16 @@ class Candidate:
     def metric(self) -> str:
         """Which accuracy is to be expected: on validation, or on test once it was confirmed."""
         return "test_accuracy" if self.confirmed else f"{self.record.prefix}_accuracy"
+
+    @property
+    def found_worse(self) -> Judgement | None:
+        """What found the cell worse than the baseline, unless the confirmation says otherwise."""
+        word = None if self.judgement is None else self.judgement.word
+        if word == "worse":
+            return self.judgement
+        if word in (None, "open") and self.swept is not None and self.swept.word == "worse":
+            return self.swept
+        return None
 
     @property
     def alone(self) -> Scores | None:
@@ -129,6 +140,7 @@ class Study:
             expected=scores,
             baselines={},
             judgement=None,
+            swept=None,
             sentence="The baseline itself: trained on labels alone, without a teacher.",
             confirmed=cell.confirmed,
         )
@@ -218,6 +230,7 @@ def _from_sweep(
         ),
         baselines=cell.baselines,
         judgement=judgement,
+        swept=None,
         sentence=otherwise if judgement is None else judgement.sentence,
         confirmed=False,
     )
@@ -232,8 +245,10 @@ def _from_confirmation(finalist: Finalist, cells: tuple[Candidate, ...]) -> Cand
     tested = {s: kept.metrics.get("test_accuracy", math.nan) for s, kept in record.seeds.items()}
     sentence = f"No verdict: {finalist.reason or 'the confirmation gave no interval'}."
     if judgement is not None:
-        own = judgement.sentence
-        sentence = f"Confirmed on fresh seeds and on test: {own[0].lower()}{own[1:]}"
+        sentence = f"Confirmed on fresh seeds and on test: {_continued(judgement)}"
+    before = None if swept is None else swept.judgement
+    if before is not None:
+        sentence += f" The sweep before it: {_continued(before)}"
     return Candidate(
         role=STUDENT,
         label=point if swept is None else swept.label,
@@ -244,9 +259,15 @@ def _from_confirmation(finalist: Finalist, cells: tuple[Candidate, ...]) -> Cand
         expected=Scores.of(tested, split="test", images=finalist.images),
         baselines={one.seed: one for one in record.baselines},
         judgement=judgement,
+        swept=before,
         sentence=sentence,
         confirmed=True,
     )
+
+
+def _continued(judgement: Judgement) -> str:
+    sentence = judgement.sentence
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _finished(record: Record) -> dict[int, SeedRecord]:

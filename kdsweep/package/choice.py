@@ -11,7 +11,7 @@ from kdsweep.package.candidates import BASELINE, Candidate, Study, Weights
 from kdsweep.package.manifest import listed
 
 BEST, MEDIAN = "best", "median"
-_RANKS = {"better": 0, "equivalent": 1, "open": 1, "worse": 2}
+_RANKS = {"better": 0, "equivalent": 1, "open": 1, "worse": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,10 @@ def _cell(study: Study, given: str) -> tuple[Candidate, str]:
 
 
 def _best(study: Study) -> tuple[Candidate, str]:
-    """The cell that was confirmed best; else the best mean on validation."""
+    """The cell that was confirmed best; else the best mean on validation.
+
+    One that was found worse than the baseline is none of these while there is another.
+    """
     if study.read_on_test and len(study.cells) > 1:
         raise UserError(
             f"study={study.name}: its cells were read on test (evaluate.protocol=published), by "
@@ -84,16 +87,23 @@ def _best(study: Study) -> tuple[Candidate, str]:
         if many > 1:
             of = f"the best of {many} that were confirmed: by verdict, then by validation"
         return ranked, of
-    best = max(study.cells, key=lambda one: sign * one.value)
-    many = len(study.cells)
+    harmful = {one.trials: one for one in study.finalists if one.found_worse is not None}
+    cells = [harmful.get(cell.trials, cell) for cell in study.cells]
+    best = min(cells, key=lambda one: (one.found_worse is not None, -sign * one.value))
+    many, worse = len(cells), sum(one.found_worse is not None for one in cells)
     if many == 1:
         return best, "the only cell of the study"
-    return best, f"the best mean of {many} cells on validation, which is partly luck"
+    of = f"{many} cells"
+    if 0 < worse < many:
+        of = f"the {many - worse} of {many} cells that were not found worse than the baseline"
+    return best, f"the best mean of {of} on validation, which is partly luck"
 
 
 def _rank(candidate: Candidate) -> int:
+    """The confirmation's verdict; of what that leaves open, the sweep's."""
     judgement = candidate.judgement
-    return 1 if judgement is None else _RANKS[judgement.word]
+    rank = 1 if judgement is None else _RANKS[judgement.word]
+    return max(rank, 2) if candidate.found_worse is not None else rank
 
 
 def _seed(study: Study, candidate: Candidate, given: str) -> tuple[int, str]:

@@ -99,6 +99,13 @@ def read_student(file: Path, manifest: Manifest) -> Classifier:
     return create_classifier(manifest, read_state(str(file), option="weights"), given=str(file))
 
 
+def answer(name: str, logits: Logits, classes: Sequence[str]) -> str:
+    """The likeliest class of a picture of that name, and its probability, by logits [K]."""
+    label = int(logits.argmax())
+    probability = float(np.exp(logits[label] - np.logaddexp.reduce(logits)))
+    return f"{name}: {classes[label]} ({probability:.1%})"
+
+
 def of_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Model:
     """A module of torch as a model."""
 

@@ -9,10 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import kdsweep
 from kdsweep.config import Config, DataConfig
-from kdsweep.package.candidates import BASELINE
+from kdsweep.package.candidates import BASELINE, Candidate
 from kdsweep.package.choice import Choice
 from kdsweep.package.formats import Format
 from kdsweep.package.manifest import Manifest, Scores
+from kdsweep.package.sample import Sample
+from kdsweep.plugins import source_of
 from kdsweep.registry import ORIGINS
 from kdsweep.results.record import NetworkRecord
 
@@ -40,6 +42,7 @@ def describe(choice: Choice, config: Config, *, study: str) -> Manifest:
         width=model.width,
         kwargs=model.kwargs,
         plugin=ORIGINS.get(("model", model.name)),
+        plugin_source=source_of("model", model.name),
         classes=weights.classes,
         image_size=config.data.image_size,
         mean=tuple(config.data.mean),
@@ -56,7 +59,27 @@ def describe(choice: Choice, config: Config, *, study: str) -> Manifest:
         alone=candidate.alone,
         teacher=_teacher(record.teacher, f"{record.prefix}_accuracy", record.split, record.images),
         verdict=candidate.judgement,
+        sweep_verdict=candidate.swept,
         verdict_sentence=candidate.sentence,
+        warning=_warning(candidate),
+    )
+
+
+def _warning(candidate: Candidate) -> str | None:
+    """That the baseline should be shipped instead; None where nothing says so."""
+    found = candidate.found_worse
+    if found is None:
+        return None
+    if found.confirmed:
+        by = "the confirmation, on test"
+    elif not candidate.confirmed:
+        by = f"the sweep, on {found.split}"
+    else:
+        by = f"the sweep, on {found.split}; its confirmation left it open"
+    return (
+        f"this student was found WORSE than the same student trained without a teacher "
+        f"({found.difference:+.2f} points, {100 * found.level:g} % interval [{found.low:+.2f}, "
+        f"{found.high:+.2f}], by {by}); that one is the better to ship: cell=baseline packages it"
     )
 
 
@@ -104,13 +127,16 @@ def _training(config: Config, teacher: NetworkRecord | None, *, taught: bool) ->
     return told
 
 
-def model_card(manifest: Manifest, formats: Sequence[Format], *, checked: Sequence[str]) -> str:
+def model_card(
+    manifest: Manifest, formats: Sequence[Format], *, checked: Sequence[str], sample: Sample | None
+) -> str:
     """The card in Markdown.
 
     Args:
         manifest: of the model.
         formats: that are in the package.
         checked: what was found when the files were compared, a sentence each.
+        sample: the picture in the package, where there is one.
     """
     environment = Environment(
         loader=PackageLoader("kdsweep.package", "."),
@@ -121,5 +147,9 @@ def model_card(manifest: Manifest, formats: Sequence[Format], *, checked: Sequen
         keep_trailing_newline=True,
     )
     return environment.get_template("card.md").render(
-        model=manifest, formats=formats, checked=checked, files=[one.file for one in formats]
+        model=manifest,
+        formats=formats,
+        checked=checked,
+        files=[one.file for one in formats],
+        sample=sample,
     )

@@ -25,6 +25,7 @@ from kdsweep.package.classifier import (
     of_module,
 )
 from kdsweep.package.manifest import Manifest
+from kdsweep.plugins import source_of
 
 SAFETENSORS = "safetensors"
 INPUT, OUTPUT = "images", "logits"
@@ -87,7 +88,7 @@ def open_model(path: Path) -> Opened:
         if not there:
             files = ", ".join(one.file for one in FORMATS.values())
             raise UserError(f"{given}: holds none of {files}; python -m kdsweep.package makes one")
-        if len(there) > 1 and there[0].name == SAFETENSORS and _needs_plugin(path / there[0].file):
+        if len(there) > 1 and there[0].name == SAFETENSORS and _code_lacks(path / there[0].file):
             there = there[1:]
         return there[0].open(path / there[0].file)
     suffixes = {Path(one.file).suffix: one for one in FORMATS.values()}
@@ -139,10 +140,11 @@ def _write_safetensors(path: Path, classifier: Classifier, manifest: Manifest) -
 def _open_safetensors(path: Path) -> Opened:
     from safetensors.torch import load_file
 
-    if _needs_plugin(path):
+    lacking = _code_lacks(path)
+    if lacking is not None:
         raise UserError(
             f"model={path}: its architecture is a user's own, whose code this file does not "
-            "hold; give the package's model.pt2 or model.onnx"
+            f"hold, and {lacking}; or give the package's model.pt2 or model.onnx"
         )
     with _reading(path):
         manifest = _manifest_of(path)
@@ -150,11 +152,18 @@ def _open_safetensors(path: Path) -> Opened:
     return Opened(manifest=manifest, logits=of_module(classifier))
 
 
-def _needs_plugin(path: Path) -> bool:
-    """Whether a safetensors file is of an architecture that this process does not have."""
+def _code_lacks(path: Path) -> str | None:
+    """Why this process can't make the architecture of a safetensors file; None: it can."""
     with _reading(path):
         manifest = _manifest_of(path)
-    return manifest.plugin is not None and manifest.architecture not in ARCHITECTURES
+    name, module = manifest.architecture, manifest.plugin
+    if module is None:
+        return None
+    if name not in ARCHITECTURES:
+        return f"no plugin here has {name}: give plugins=[{module}]"
+    if source_of("model", name) != manifest.plugin_source:
+        return f"{module} is not what it was: put the old one back"
+    return None
 
 
 def _manifest_of(path: Path) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kdsweep.results.data import Summary, summarise
 
-VERSION = "1"  # raise it when a field comes, goes or changes its meaning
+VERSION = "2"  # raise it when a field comes, goes or changes its meaning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,7 @@ class Manifest:
     width: float
     kwargs: Mapping[str, Any]  # of a plugin's architecture, for its function
     plugin: str | None  # the module of a user's that the architecture is of
+    plugin_source: str | None  # the hash of its source
     classes: tuple[str, ...]
     image_size: int  # pixels, height and width
     mean: tuple[float, ...]  # of each channel, of pixels from 0 to 1
@@ -102,8 +103,10 @@ class Manifest:
     expected: Scores  # of the cell
     alone: Scores | None  # of the same student without a teacher
     teacher: Scores | None
-    verdict: Judgement | None
+    verdict: Judgement | None  # the confirmation's where there is one, else the sweep's
+    sweep_verdict: Judgement | None  # the sweep's, of a cell that was confirmed
     verdict_sentence: str
+    warning: str | None  # that the same student without a teacher is the better one
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold."""
@@ -120,8 +123,8 @@ class Manifest:
             raise ValueError(f"version {given['version']}, not {VERSION}")
         scores = {name: _made(Scores, given[name]) for name in ("expected", "alone", "teacher")}
         tuples = {name: tuple(given[name]) for name in ("classes", "mean", "std")}
-        verdict = _made(Judgement, given["verdict"])
-        return cls(**{**given, **scores, **tuples, "verdict": verdict})
+        verdicts = {name: _made(Judgement, given[name]) for name in ("verdict", "sweep_verdict")}
+        return cls(**{**given, **scores, **tuples, **verdicts})
 
     def to_metadata(self) -> dict[str, str]:
         """By field: texts as they are, everything else as JSON."""
@@ -145,6 +148,12 @@ class Manifest:
     def _texts(cls) -> set[str]:
         """The fields that are always texts; one that may be null is told apart as JSON."""
         return {field.name for field in dataclasses.fields(cls) if field.type == "str"}
+
+    @property
+    def unhelped(self) -> bool:
+        """Whether it has learnt from a teacher, and is not shown to be better for it."""
+        better = self.verdict is not None and self.verdict.word == "better"
+        return self.role != "baseline" and not better
 
     @property
     def name(self) -> str:

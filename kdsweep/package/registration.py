@@ -76,4 +76,6 @@ def _tags(manifest: Manifest) -> dict[str, str]:
         "expected": manifest.expected,
         "verdict": manifest.verdict_sentence,
     }
+    if manifest.warning is not None:
+        told["warning"] = manifest.warning
     return {f"kdsweep.{key}": str(value) for key, value in told.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -15,25 +16,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kdsweep.report.grid import Grid, grid
-from kdsweep.report.words import duration, number
+from kdsweep.report.answer import UNBOUNDED, answer
+from kdsweep.report.words import STYLES, duration, number
 from kdsweep.results.data import COMPLETE, Row, Sweep, rows
 from kdsweep.results.facts import costs, notes
 
-_UNBOUNDED = 10_000  # columns
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional
 _LABEL_MINIMUM = 12
-_STYLES = {
-    "better": "green",
-    "worse": "red",
-    "equivalent": "cyan",
-    "open": "yellow",
-    "teacher": "blue",
-    "baseline": "bold",
-    "best": "bold",
-    "failed": "red",
-    "pruned": "dim",
-}
 
 
 @dataclass(frozen=True)
@@ -100,7 +89,7 @@ def _columns(sweep: Sweep, lines: Sequence[Row], sign: str) -> list[_Column]:
 
 
 def _style(row: Row, word: str) -> str:
-    return _STYLES.get(word) or _STYLES.get(row.role, "")
+    return STYLES.get(word) or STYLES.get(row.role, "")
 
 
 def _stacked(sweep: Sweep, lines: Sequence[Row], sign: str) -> list[RenderableType]:
@@ -146,43 +135,6 @@ def _tabular(
     return [table]
 
 
-def _map(sweep: Sweep, found: Grid, width: int) -> list[RenderableType]:
-    """The differences over two axes; nothing where they don't fit, as the table has them all."""
-
-    def entry(i: int, j: int) -> str:
-        place = found.places[i][j]
-        if place.state not in ("", COMPLETE):
-            return place.state
-        mark = "*" if place.best else ""
-        return number(place.difference, sweep.decimals, signed=True) + mark
-
-    x_name, y_name = found.x_key.rsplit(".", 1)[-1], found.y_key.rsplit(".", 1)[-1]
-    body = [[entry(i, j) for j in range(len(found.x))] for i in range(len(found.y))]
-    left = [f"{y_name} {y:g}" for y in found.y]
-    heads = [f"{x_name} {x:g}" if j == 0 else f"{x:g}" for j, x in enumerate(found.x)]
-    needed = max(map(len, left)) + sum(
-        2 + max(len(heads[j]), *(len(row[j]) for row in body)) for j in range(len(heads))
-    )
-    if needed > width:
-        return []
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for i, name in enumerate(left):
-        styled = [
-            Text(
-                text,
-                style="bold"
-                if place.best
-                else _STYLES.get(place.verdict.word if place.verdict else "", ""),
-            )
-            for text, place in zip(body[i], found.places[i], strict=True)
-        ]
-        table.add_row(name, *styled)
-    return [Text(f"\nDelta, {sweep.difference_unit}"), table]
-
-
 def _below(sweep: Sweep, lines: Sequence[Row], left_out: Sequence[_Column]) -> list[str]:
     texts = notes(sweep)
     if left_out:
@@ -198,7 +150,20 @@ def _below(sweep: Sweep, lines: Sequence[Row], left_out: Sequence[_Column]) -> l
 
 
 def sweep_table(sweep: Sweep, *, width: int | None, plain: bool = False) -> RenderableType:
-    """The table with its title, map, notes, unfinished cells and verdict lines.
+    """All that a terminal shows of a sweep: the details, then the answer with its map.
+
+    Args:
+        sweep: what to show.
+        width: columns to stay within; ``None`` for as many as it takes.
+        plain: nothing but ASCII of its own.
+    """
+    return Group(
+        details(sweep, width=width, plain=plain), "", answer(sweep, width=width, plain=plain)
+    )
+
+
+def details(sweep: Sweep, *, width: int | None, plain: bool = False) -> RenderableType:
+    """The table with its title, notes, unfinished cells and all verdicts but the answer.
 
     Args:
         sweep: what to show.
@@ -227,29 +192,40 @@ def sweep_table(sweep: Sweep, *, width: int | None, plain: bool = False) -> Rend
         )
     else:
         body = _stacked(sweep, lines, sign)
-    found = grid(sweep)
     title = (
         f"{sweep.study}: {sweep.dataset}, {sweep.objective} in {sweep.unit} "
         f"on the {sweep.split} split; delta is the difference from the baseline"
     )
     parts: list[RenderableType] = [Text(title, style="bold"), Text(""), *body]
-    if found is not None:
-        parts += _map(sweep, found, width or _UNBOUNDED)
-    for block in (_below(sweep, lines, left_out), sweep.verdict_lines):
+    for block in (_below(sweep, lines, left_out), sweep.verdict_lines[1:]):
         if block:
             parts += [Text(""), *(Text(text) for text in block)]
     return Group(*parts)
 
 
-def print_sweep(sweep: Sweep, *, console: Console | None = None) -> None:
-    """Print the table: styled on a terminal; as plain text, as wide as it takes, elsewhere."""
+class Part(Protocol):
+    """Something of a sweep that can be printed."""
+
+    def __call__(self, sweep: Sweep, *, width: int | None, plain: bool = False) -> RenderableType:
+        """It, within so many columns."""
+        ...
+
+
+def print_sweep(sweep: Sweep, *, part: Part = sweep_table, console: Console | None = None) -> None:
+    """Print it: styled on a terminal; as plain text, as wide as it takes, elsewhere.
+
+    Args:
+        sweep: what to show.
+        part: of it; ``details`` or ``answer``.
+        console: where; None: the standard output.
+    """
     console = console or Console(force_jupyter=False)
     ascii_only = console.options.ascii_only
     if console.is_terminal:
-        console.print(sweep_table(sweep, width=console.width, plain=ascii_only))
+        console.print(part(sweep, width=console.width, plain=ascii_only))
         return
-    whole = Console(file=console.file, width=_UNBOUNDED, color_system=None, force_jupyter=False)
+    whole = Console(file=console.file, width=UNBOUNDED, color_system=None, force_jupyter=False)
     with whole.capture() as captured:
-        whole.print(sweep_table(sweep, width=None, plain=ascii_only))
+        whole.print(part(sweep, width=None, plain=ascii_only))
     lines = (line.rstrip() for line in captured.get().splitlines())
     console.file.write("\n".join(lines) + "\n")

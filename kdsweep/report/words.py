@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 
 from kdsweep.results.data import CellVerdict, Look, Sweep
 
+# Of words and roles on a terminal, as rich names them.
+STYLES = {
+    "better": "green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "open": "yellow",
+    "teacher": "blue",
+    "baseline": "bold",
+    "best": "bold",
+    "failed": "red",
+    "pruned": "dim",
+}
 SHAPES = {"better": "▲", "worse": "▼", "equivalent": "■", "open": "○"}
 
 
@@ -54,7 +67,10 @@ def spread_text(sweep: Sweep, mean: float, sd: float) -> str:
 
 def whole(sweep: Sweep) -> CellVerdict | None:
     """The verdict of the average over all cells; None where there is none."""
-    return next((v for name, v in sweep.averages.items() if name.startswith("all ")), None)
+    named = sweep.averages.items()
+    return next(
+        (v for name, v in named if re.fullmatch("both cells|all [0-9]+ cells", name)), None
+    )
 
 
 def shortened(label: str, most: int) -> str:

@@ -19,6 +19,7 @@ DRAWN = 0  # the round of what a sampler draws, before the race
 BOOKKEEPING = (
     "study", "trial", "round", "rounds", "seed", "seeds", "root", "storage", "verdict",
     "train.threads", "train.fuse", "train.bank", "train.channels_last",
+    "train.checkpoint_every",
 )  # fmt: skip
 
 

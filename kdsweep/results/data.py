@@ -128,6 +128,7 @@ class Sweep:
     equivalence: float = 0.5  # half width of the band that counts as no difference
     latency_conditions: str = ""  # batch size, device, threads
     provenance: Provenance | None = None
+    caveat: str = ""  # why the numbers say little
 
     @property
     def difference_unit(self) -> str:

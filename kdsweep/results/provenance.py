@@ -35,6 +35,11 @@ def provenance(cells: Sequence[CellRecords], best: CellRecords | None) -> Proven
     )
 
 
+def given_of(cell: CellRecords) -> dict[str, str]:
+    """What was set for a cell on the command line, its sweep's own keys apart."""
+    return _given(cell.rounds[0])
+
+
 def _given(record: Record) -> dict[str, str]:
     """What was set for the job on the command line, without what its sweep has added."""
     items = [item for item in record.overrides if "=" in item]

@@ -23,9 +23,17 @@ def swept_keys(cells: Sequence[CellRecords]) -> list[str]:
     return [key for key in keys if len({cell.point.get(key) for cell in cells}) > 1]
 
 
-def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
-    """The data of a report on these cells."""
-    keys = swept_keys(cells)
+def summarise(
+    study: str, cells: Sequence[CellRecords], *, keys: Sequence[str] | None = None
+) -> Sweep:
+    """The data of a report on these cells.
+
+    Args:
+        study: its name.
+        cells: of the study, or some of them.
+        keys: by which they are called; None: those that differ between them.
+    """
+    keys = swept_keys(cells) if keys is None else keys
     first = cells[0].last
     objective = first.objectives[0]
     teachers = _teachers(cells, objective)
@@ -41,10 +49,27 @@ def summarise(study: str, cells: Sequence[CellRecords]) -> Sweep:
         teacher=teachers[0] if len(teachers) == 1 else None,
         teachers=teachers,
         latency_conditions=_latency_conditions(first.costs),
+        caveat=_caveat(cells[0]),
     )
     best = best_cell(sweep)
     chosen = None if best is None else cells[sweep.cells.index(best)]
     return dataclasses.replace(sweep, provenance=provenance(cells, chosen))
+
+
+def _caveat(cell: CellRecords) -> str:
+    """What makes the numbers of a short run say little; empty where nothing does."""
+    config = cell.last.config
+    limit, epochs = config["data"]["train_limit"], config["train"]["epochs"]
+    images = "" if limit is None else f"at most {limit:,} training images"
+    if cell.point.get("experiment") == "smoke":
+        short = ", ".join(filter(None, [images, f"{epochs} epoch{'' if epochs == 1 else 's'}"]))
+        return (
+            f"experiment=smoke shows that everything goes through ({short}): its numbers mean "
+            "nothing."
+        )
+    if limit is None:
+        return ""
+    return f"Trained on {images} (data.train_limit): more may come out otherwise."
 
 
 def unit_of(metric: str) -> str:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
 from kdsweep.data.device import Datasets
-from kdsweep.errors import KdsweepError, TrainingError, UserError
+from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.hardware.choose import batch_of_cells
 from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
@@ -134,6 +134,7 @@ class SweepLoop:
             with lease:
                 try:
                     self._train_all(content)
+                    self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
                     give_up(session, name, error)
@@ -204,6 +205,7 @@ class SweepLoop:
                     claims = self._next_claims(busy=bool(batches))
                     if not claims:
                         break
+                    self.session.display.show(self.rounds.standing())
                     batches.append(self._start(claims))
                 if not batches:
                     break
@@ -276,6 +278,8 @@ class SweepLoop:
             if record is not None and record.settled:
                 self.study.finish(claim, record)
             elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
+                if claim.round == DRAWN:
+                    self.study.enqueue([claim.point], DRAWN)
                 log.info("trial %d: its process has ended; trained again", trial.number)
             else:
                 self._write_failed(self._job(claim), "its process died again and again")
@@ -347,10 +351,13 @@ class SweepLoop:
         """Leave what a batch did not finish to the next try, unless nobody expected the error."""
         if not isinstance(error, KeyboardInterrupt | KdsweepError):
             return
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        stopped = isinstance(error, KeyboardInterrupt)
+        reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
         for claim, job in zip(batch.claims, batch.jobs, strict=True):
             if not self._finish(claim, job):
                 self.study.fail(claim, reason, final=False, record=None)
+                if stopped and claim.round == DRAWN:
+                    self.study.enqueue([claim.point], DRAWN)
 
     def _finish(self, claim: Claim, job: Job) -> bool:
         """End a trial by its record, where that says all; whether it does."""

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING
 
 from kdsweep.config import Config
 from kdsweep.config.secrets import HIDDEN, hide_passwords
+from kdsweep.errors import reason_of
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
+from kdsweep.report.answer import answer
 from kdsweep.report.files import save_report
-from kdsweep.report.table import print_sweep
-from kdsweep.results.cells import cells_of, read_records
+from kdsweep.report.table import details, print_sweep
+from kdsweep.results.cells import CellRecords, cells_of, read_records
+from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import judge_sweep
 from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.store import writable
 from kdsweep.sweeper.dashboard import annotate
 from kdsweep.sweeper.glance import log_study
+from kdsweep.sweeper.next_step import next_step
 from kdsweep.sweeper.search import search_figures
 from kdsweep.tracking import Status
 
@@ -57,8 +61,14 @@ def report_study(
     compared = log_study(tracker, parent, sweep, cells)
     if optuna_study is not None:
         annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
+    session.display.note("writes the report")
     commands = follow_up(
-        study, root=config.root, storage=config.storage, uri=config.tracking.uri or ""
+        study,
+        sweep,
+        cells,
+        root=config.root,
+        storage=config.storage,
+        uri=config.tracking.uri or "",
     )
     extras = search_figures(study, config.storage)
     with writable(folder):
@@ -67,9 +77,17 @@ def report_study(
         tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
     tracker.close(parent, "finished")
     print()
-    print_sweep(sweep)
+    print_sweep(sweep, part=details)
     print(f"\nReport: {files[0]}")
-    for purpose, command in (comparison(session, config, study, compared) | commands).items():
+    if config.tracking.backend != "none":
+        print("In MLflow, all cells by their difference:")
+        print(f"  {tracker.table_url(study)}")
+        print("or, the clearest of them beside the baseline:")
+        print(f"  {tracker.compare_url(compared)}")
+    print()
+    print_sweep(sweep, part=answer)
+    print()
+    for purpose, command in (commands | see_again(session, config, study)).items():
         print(f"{purpose}:\n  {command}")
 
 
@@ -77,47 +95,57 @@ def give_up(session: Session, study: str, error: BaseException) -> None:
     """Close the parent run of a sweep that ends early, if this session has opened it."""
     parent = session.tracking.parents.get(study)
     interrupted = isinstance(error, KeyboardInterrupt)
+    reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
     if parent is not None:
         status: Status = "killed" if interrupted else "failed"
-        reason = hide_passwords(str(error)) or "interrupted"
-        session.tracker.close(parent, status, reason=reason)
+        session.tracker.close(parent, status, reason=hide_passwords(reason))
     if interrupted:
-        print(f"\nInterrupted; the same command continues study {study}.")
+        shown = reason[0].upper() + reason[1:]
+        print(f"\n{shown}; the same command continues study {study}.")
 
 
-def comparison(
-    session: Session, config: Config, study: str, runs: Sequence[str]
+def see_again(session: Session, config: Config, study: str) -> dict[str, str]:
+    """The command to look at the study, on this machine."""
+    if config.tracking.backend != "none":
+        return {"Serve MLflow's pages": session.tracker.ui_command()}
+    where = _where(config.root, config.storage)
+    return {"Show this again": f"python -m kdsweep.report study={study}{where}"}
+
+
+def _where(root: str, storage: str) -> str:
+    """What tells a command where the output is; empty for the default."""
+    where = "" if root == "mlruns" else " " + shlex.quote(f"root={root}")
+    if storage != f"sqlite:///{root}/optuna.db":
+        where += " " + shlex.quote(f"storage={hide_passwords(storage)}")
+    return where
+
+
+def follow_up(
+    study: str,
+    sweep: Sweep,
+    cells: Sequence[CellRecords],
+    *,
+    root: str,
+    storage: str,
+    uri: str = "",
 ) -> dict[str, str]:
-    """How to compare the runs in MLflow, on this machine."""
-    if config.tracking.backend == "none":
-        return {}
-    return {
-        "Compare the runs in MLflow": session.tracker.ui_command(),
-        "then open, for all cells by their difference": session.tracker.table_url(study),
-        "or, for the clearest of them beside the baseline": session.tracker.compare_url(runs),
-    }
-
-
-def follow_up(study: str, *, root: str, storage: str, uri: str = "") -> dict[str, str]:
-    """The commands to confirm and to export the study, on any machine that has it.
+    """The next command, and that to export the study, on any machine that has it.
 
     Args:
         study: its name.
+        sweep: its report.
+        cells: of it, in the same order.
         root: of all output.
         storage: the address of its database.
         uri: MLflow's, where it was given.
     """
-    where = "" if root == "mlruns" else " " + shlex.quote(f"root={root}")
-    if storage != f"sqlite:///{root}/optuna.db":
-        where += " " + shlex.quote(f"storage={hide_passwords(storage)}")
+    where = _where(root, storage)
     uri = hide_passwords(uri)
     own = " " + shlex.quote(f"tracking.uri={uri}") if HIDDEN in uri else ""
     given = f", with the password in the place of {HIDDEN}"
-    confirm = (
-        f"Confirm its best cells, on fresh seeds and on test{given * (HIDDEN in where + own)}"
-    )
+    purpose, command = next_step(study, sweep, cells, where=where, uri=own)
     return {
-        confirm: f"python -m kdsweep.confirm study={study}{where}{own} top=3 seeds=20",
+        f"{purpose}{given * (HIDDEN in where + own)}": command,
         f"Export the study{given * (HIDDEN in where)}": (
             f"python -m kdsweep.export study={study}{where}"
         ),

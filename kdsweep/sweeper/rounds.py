@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -23,9 +24,18 @@ from kdsweep.results.cells import DRAWN, cells_of, read_records
 from kdsweep.results.race import Race, grid_axes
 from kdsweep.sweeper.binding import adopt_race, find_race
 from kdsweep.sweeper.cells import Cells, Point
+from kdsweep.sweeper.standing import standing
 from kdsweep.sweeper.study import Claim, SweepStudy, Unit, unit_of
 from kdsweep.teachers.keys import baseline_key
-from kdsweep.verdict import Outcome, RaceDesign, baseline_seeds, forecast, forecast_sentence
+from kdsweep.terminal.screen import Standing
+from kdsweep.verdict import (
+    Outcome,
+    RaceDesign,
+    baseline_seeds,
+    forecast,
+    forecast_sentence,
+    round_sentence,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +66,7 @@ class Rounds:
         self.folder = folder
         self.n_trials = n_trials
         self.outcome: Outcome | None = None
+        self.told = 0  # rounds
         self.grid = bool(points)
         self.race = find_race(study.study)
         self.units = [Unit.of(point, 1) for point in points]
@@ -110,10 +121,15 @@ class Rounds:
         return config.verdict.seeds_for(config.seeds)
 
     def wants_draws(self, failed: int) -> bool:
-        """Whether the sampler is to draw another point; ``failed`` may be tried again later."""
+        """Whether a drawn point waits, or the sampler is to draw another.
+
+        Those in ``failed`` may be tried again later.
+        """
         if self.grid or self.race is not None:
             return False
         drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
+        if any(trial.state == TrialState.WAITING for trial in drawn):
+            return True
         busy = sum(_is_busy(trial) for trial in drawn)
         return busy + failed < self.n_trials
 
@@ -145,19 +161,62 @@ class Rounds:
         if self.outcome.round < self._number:
             self._refuse_foreign_records()
             return False
-        if self.outcome.round >= self._last or not self.outcome.pending:
+        over = self.outcome.round >= self._last or not self.outcome.pending
+        if self.outcome.round > self.told:
+            self.told = self.outcome.round
+            log.info("%s", round_sentence(self.outcome, self.race.labels(), self._last))
+        if over:
             return False
         points = self._race_points()
         self.units = [Unit.of(points[i], self.outcome.round + 1) for i in self.outcome.pending]
-        log.info(
-            "round %d of %d: %s on, %d decided, %d left open",
-            self._number,
-            self._last,
-            "1 cell goes" if len(self.units) == 1 else f"{len(self.units)} cells go",
-            sum(c.verdict != "open" for c in self.outcome.cells),
-            sum(c.verdict == "open" and not c.racing for c in self.outcome.cells),
-        )
         return True
+
+    def standing(self) -> Standing:
+        """How far the study is, for the display."""
+        return standing(
+            self.study.name,
+            read_records(self.folder),
+            self.race,
+            cells=len(self.points) or self.n_trials,
+            round_=self._number if self.race is not None else DRAWN,
+            rounds=0 if self.race is None else self._last,
+            most=self.most,
+            fixed=self.grid and (self.race is None or self._last == 1),
+            metric=self._objective(),
+        )
+
+    @cached_property
+    def _before_race(self) -> int:
+        """Trainings of what a sampler draws, and of a grid whose cells do not race."""
+        seeds, own = self.config.seeds, self.config.verdict
+        if not self.grid:
+            return self.n_trials * seeds + own.seeds_for(seeds)
+        baselines = len(set(self._baseline_groups(self.points)))
+        return len(self.points) * seeds + baselines * self._baselines(DRAWN)
+
+    @property
+    def most(self) -> int:
+        """Trainings of students that the study may come to; none of its teachers."""
+        if self.race is not None:
+            raced = self.race.design.trainings(self._last)
+            return raced if self.grid else self._before_race + raced
+        if not self.has_more:
+            return self._before_race
+        config = self.config
+        design = RaceDesign.create(
+            cells=min(config.verdict.top, self.n_trials), seeds=config.seeds, rounds=config.rounds
+        )
+        return self._before_race + design.trainings(config.rounds)
+
+    def _baseline_groups(self, points: Sequence[Point]) -> list[str]:
+        """The key of each point's first baseline."""
+        plans = {plan.key: plan for plan in self.cells.plans}
+        keys = []
+        for cell in (self.cells.of(point) for point in points):
+            plan = plans[group_key(cell.config)]
+            first = cell.config.verdict.first_baseline_seed
+            keys.append(baseline_key(cell.config, plan.dataset, plan.hardware, first))
+        return keys
 
     def _race_the_best(self) -> bool:
         """Let the best points that the sampler has drawn race, once it has drawn them all."""
@@ -179,14 +238,10 @@ class Rounds:
 
     def _adopt(self, points: Sequence[Point]) -> Race:
         """The study's race over these points, as it is, or is now made."""
-        cells = [self.cells.of(point) for point in points]
+        for point in points:
+            self.cells.of(point)  # plans what was not planned yet
         shown = [self._shown(point) for point in points]
-        plans = {plan.key: plan for plan in self.cells.plans}
-        keys = []
-        for cell in cells:
-            plan = plans[group_key(cell.config)]
-            first = cell.config.verdict.first_baseline_seed
-            keys.append(baseline_key(cell.config, plan.dataset, plan.hardware, first))
+        keys = self._baseline_groups(points)
         distinct = list(dict.fromkeys(keys))
         verdict = self.config.verdict
         design = RaceDesign.create(
@@ -257,6 +312,7 @@ class Rounds:
             drawn = [t for t in self.study.trials() if unit_of(t).round == DRAWN]
             total = self.n_trials
             missing = max(0, total - sum(map(_is_busy, drawn)))
+            missing += sum(trial.state == TrialState.WAITING for trial in drawn)
         running = len(self.study.trials(TrialState.RUNNING))
         if not missing and not running:
             log.info("study %s: all %d trials are finished", name, total)

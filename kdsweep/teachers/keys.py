@@ -14,13 +14,17 @@ from kdsweep.hardware.choose import Hardware
 from kdsweep.plugins import source_of
 from kdsweep.store import digest, file_hash
 
+# Of ``train``: how it is executed, which changes nothing but rounding, or is named otherwise.
+EXECUTION = (
+    "device", "precision", "threads", "fuse", "bank", "channels_last", "checkpoint_every",
+)  # fmt: skip
 RECIPE_VERSION = 3  # raise it when a change of the code changes what training gives
 
 
 def recipe(config: Config, dataset: DeviceDataset, hardware: Hardware) -> dict[str, Any]:
     """Everything that decides how a network without a teacher comes out, but model and seed."""
     train = dataclasses.asdict(config.train)
-    for name in ("device", "precision", "threads", "fuse", "bank", "channels_last"):
+    for name in EXECUTION:
         del train[name]
     made = {
         **_setting(config, dataset, hardware),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 import kdsweep
-from kdsweep.errors import Refusal
+from kdsweep.errors import Refusal, Stopped
 from kdsweep.terminal import interrupts
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -35,9 +35,10 @@ class OneLine:
 
     def __init__(self, explain: Explain) -> None:
         self.explain = explain
+        self.interrupts = interrupts.Interrupts()
 
     def __enter__(self) -> None:
-        interrupts.install()
+        self.interrupts.__enter__()
         if sys.stdout is None:  # closed by whoever started this
             sys.stdout = io.StringIO()
         logging.raiseExceptions = False  # a pipe that nobody reads is told once, by the next print
@@ -56,6 +57,9 @@ class OneLine:
             error = error.error
             if self.traceback_wanted:
                 raise error from None
+        if isinstance(error, Stopped):  # its handlers stay until the end
+            leave(str(error), interrupts.SHELL + error.signum)
+        self.interrupts.restore()
         if isinstance(error, KeyboardInterrupt):
             leave("interrupted", interrupts.STATUS)
         if isinstance(error, BrokenPipeError):  # whoever read it (head, a pager) has had enough

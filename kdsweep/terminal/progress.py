@@ -1,18 +1,14 @@
-"""What a person sees while a population trains: a bar on a terminal, plain lines elsewhere."""
+"""The progress of one training: in the display of the terminal, or in plain lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from kdsweep.terminal.durations import times
-
-if TYPE_CHECKING:
-    from kdsweep.terminal.bar import Bar
+from kdsweep.terminal.display import Display
+from kdsweep.terminal.durations import Estimate, duration
+from kdsweep.terminal.screen import Now
 
 log = logging.getLogger(__name__)
 QUIET_SECONDS = 2.0  # between plain lines, so that a log stays readable
@@ -23,23 +19,37 @@ class Progress:
 
     Args:
         title: what is being trained.
+        display: where it is shown.
         epochs: how many.
         metric: which of the epoch's metrics is shown, such as val_accuracy.
         members: how many train; they may report an epoch in parts.
+        images: of an epoch of one member; 0: not known.
+        counts: whether its members are among the sweep's trainings.
     """
 
-    def __init__(self, title: str, *, epochs: int, metric: str, members: int = 1) -> None:
+    def __init__(
+        self,
+        title: str,
+        display: Display,
+        *,
+        epochs: int,
+        metric: str,
+        members: int = 1,
+        images: int = 0,
+        counts: bool = False,
+    ) -> None:
         self.title = title
+        self.display = display
         self.members = members
         self.epochs = epochs
         self.metric = metric
-        self.started = time.monotonic()
+        self.images = images
+        self.counts = counts
+        self.started = display.clock()
         self.shown = -QUIET_SECONDS
-        self.done = 0
-        self.total = 1
+        self.estimate = Estimate(epochs)
         self.epoch_text = ""
-        self.texts: tuple[str, ...] = ("",)  # for the bar, the longest first
-        self.bar: Bar | None = None
+        self.texts: tuple[str, ...] = ("",)  # for the display, the longest first
         self.reported: dict[int, dict[str, Mapping[str, float]]] = {}  # by epoch
         self.last_epoch: dict[str, int] = {}  # of members that stopped
 
@@ -52,11 +62,8 @@ class Progress:
         self.last_epoch.update(dict.fromkeys(names, epoch))
 
     def __enter__(self) -> Progress:
-        self.started = time.monotonic()
-        if sys.stdout.isatty():
-            from kdsweep.terminal.bar import Bar
-
-            self.bar = Bar(self.title)
+        self.started = self.display.clock()
+        self.display.begin(self)
         return self
 
     def __exit__(
@@ -65,29 +72,19 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        seconds = self.display.clock() - self.started
+        self.display.end(self)
         if error is None:
-            seconds = time.monotonic() - self.started
             log.info("%s: %s in %.1f s", self.title, self.epoch_text or "done", seconds)
 
     def note(self, text: str) -> None:
         """A passing remark on what is being done right now."""
-        if self.bar is not None:
-            self.texts = (text,)
-            self._show()
-        else:
-            log.debug("%s: %s", self.title, text)
+        self.texts = (text,)
+        log.debug("%s: %s", self.title, text)
 
     def step(self, done: int, total: int) -> None:
         """``done`` of ``total`` optimiser steps."""
-        self.done, self.total = done, total
-        self._show()
-
-    def _show(self) -> None:
-        if self.bar is not None:
-            elapsed = time.monotonic() - self.started
-            self.bar.update(self.texts, elapsed, done=self.done, total=self.total)
+        self.estimate.step(self.display.clock(), done, total)
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> None:
         """The metrics of some members after ``epoch`` (from 0); shown once all have got there."""
@@ -97,13 +94,41 @@ class Progress:
             return
         self.texts = self._describe(epoch, self.reported.pop(epoch))
         self.epoch_text = self.texts[0]
-        now = time.monotonic()
-        if self.bar is not None:
-            self._show()
-        elif now - self.shown >= QUIET_SECONDS and epoch + 1 < self.epochs:
-            text = times(now - self.started, self.done, self.total)
-            log.info("%s: %s, %s", self.title, self.epoch_text, text)
+        now = self.display.clock()
+        due = now - self.shown >= QUIET_SECONDS and epoch + 1 < self.epochs
+        if due and not self.display.is_drawn:
+            left = self.left
+            rest = "" if left is None else f", about {duration(left)} left"
+            so_far = f"{duration(now - self.started)} so far"
+            log.info("%s: %s; %s%s", self.title, self.epoch_text, so_far, rest)
             self.shown = now
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it still takes; None while they are not known."""
+        return self.estimate.left(self.display.clock())
+
+    def now(self, sweep_left: float | None) -> Now:
+        """How far it is.
+
+        Args:
+            sweep_left: seconds of all trainings at most; None: not known, or of no sweep.
+        """
+        return Now(
+            title=self.title,
+            texts=self.texts,
+            so_far=self.display.clock() - self.started,
+            fraction=self.estimate.fraction,
+            left=self.left,
+            sweep_left=sweep_left,
+            speed=self._speed(),
+        )
+
+    def _speed(self) -> str:
+        pace = self.estimate.pace
+        if pace is None or not self.images:
+            return ""
+        return f"{self.images * self.epochs * self.members / pace:,.0f} images/s"
 
     def _describe(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
         """An epoch in words, and in fewer and fewer of them."""

@@ -116,9 +116,9 @@ class Connection:
         """
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, *, patience: float | None = None) -> None:
         """Write all that is pending, or leave it to a later session."""
-        self._writer.finish(self._patience)
+        self._writer.finish(self._patience if patience is None else patience)
 
     def _at_exit(self) -> None:
         with contextlib.suppress(KeyboardInterrupt):  # what waits is on disk

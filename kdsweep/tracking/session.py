@@ -67,11 +67,11 @@ class TrackingSession:
         while self._monitors:
             self._monitors.popitem()[1].stop()
 
-    def close(self) -> None:
+    def close(self, *, patience: float | None = None) -> None:
         """Deliver what was logged, and end the tracker's thread; see ``Tracker.shutdown``."""
         self.stop_monitors()
         if "tracker" in self.__dict__:
-            self.tracker.shutdown()
+            self.tracker.shutdown(patience=patience)
 
     def __enter__(self) -> TrackingSession:
         return self

@@ -358,14 +358,17 @@ class Tracker:
         if self._connection is not None:
             self._connection.flush()
 
-    def shutdown(self) -> None:
-        """Deliver what is logged, waiting ``tracking.patience`` s for a store that is away.
+    def shutdown(self, *, patience: float | None = None) -> None:
+        """Deliver what is logged, waiting ``patience`` s for a store that is away.
 
         Ends the background writer. What the store has not taken then stays under root for a later
         session. Also done when the interpreter exits.
+
+        Args:
+            patience: None: ``tracking.patience``.
         """
         if self._connection is not None:
-            self._connection.close()
+            self._connection.close(patience=patience)
 
     def _add(self, record: Record) -> None:
         if self._connection is not None:

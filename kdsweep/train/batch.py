@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,8 @@ from kdsweep import streams
 from kdsweep.data import Views
 from kdsweep.data.erase import erase
 from kdsweep.data.mixup import mixup
-from kdsweep.losses import Mixup
 from kdsweep.losses.base import Outputs
+from kdsweep.losses.total import Mixup
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.interfaces import TeacherOutputs
 from kdsweep.train.population import Member
@@ -168,4 +168,11 @@ class StoredImages:
         return None
 
     def restore(self, saved: object) -> None:
+        """Nothing has changed."""
+
+    def state(self, labels: Mapping[str, str]) -> dict[str, Tensor]:
+        """Nothing changes."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor], labels: Mapping[str, str]) -> None:
         """Nothing has changed."""

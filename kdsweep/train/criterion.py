@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kdsweep.config import Config
-from kdsweep.losses import Loss, Mixup, Outputs, total_loss
+from kdsweep.losses import Loss, Outputs
 from kdsweep.losses.curriculum import curriculum_temperature
 from kdsweep.losses.ensemble import mean_of_probabilities, one_by_one
 from kdsweep.losses.schedules import scheduled
+from kdsweep.losses.total import Mixup, total_loss
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.population import Member
 from kdsweep.train.student import TEMPERATURE
@@ -89,6 +90,29 @@ class Total:
     def forget(self, names: Collection[str]) -> None:
         """Drop the states of members that train no more."""
         self.states = {key: state for key, state in self.states.items() if not {*key} & {*names}}
+
+    def state(self, labels: Mapping[str, str]) -> dict[str, Tensor] | None:
+        """What the losses remember, as ``LABEL/LOSS/BUFFER``; None where several share it."""
+        if any(len(names) > 1 for names, states in self.states.items() if states):
+            return None
+        return {
+            f"{labels[name]}/{loss}/{buffer}": value
+            for (name, *_), states in self.states.items()
+            for loss, state in states.items()
+            for buffer, value in state.state_dict().items()
+        }
+
+    def load(
+        self, state: Mapping[str, Tensor], labels: Mapping[str, str], chunks: Sequence[Chunk]
+    ) -> None:
+        """Put back what the losses remembered."""
+        for chunk in chunks:
+            for loss, own in self._states(chunk).items():
+                (member,) = chunk.members
+                prefix = f"{labels[member.name]}/{loss}/"
+                own.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                )
 
     def learned(self, member: Member) -> dict[str, Mapping[str, Tensor]]:
         """What the losses' states have learned beside this member, by what it is called."""

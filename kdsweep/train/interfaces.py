@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from kdsweep.losses import Mixup
 from kdsweep.losses.base import Outputs
+from kdsweep.losses.total import Mixup
 from kdsweep.train.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class BatchSource(Protocol):
         """Go back to a snapshot, which is then used up."""
         ...
 
+    def state(self, labels: Mapping[str, str]) -> dict[str, Tensor]:
+        """Everything that training changes, for members with these labels, by name."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor], labels: Mapping[str, str]) -> None:
+        """Put back what ``state`` gave of the members with these labels."""
+        ...
+
 
 class Criterion(Protocol):
     """Maps outputs to the loss of each member [n] of a chunk."""
@@ -72,6 +80,19 @@ class Criterion(Protocol):
 
     def forget(self, names: Collection[str]) -> None:
         """Members that train no more."""
+        ...
+
+    def state(self, labels: Mapping[str, str]) -> dict[str, Tensor] | None:
+        """What the losses remember of members with these labels, by name.
+
+        None where one remembers several members in common, which can't be told apart.
+        """
+        ...
+
+    def load(
+        self, state: Mapping[str, Tensor], labels: Mapping[str, str], chunks: Sequence[Chunk]
+    ) -> None:
+        """Put back what ``state`` gave of the members of these chunks."""
         ...
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kdsweep.errors import TrainingError
+from kdsweep.train.checkpoint import Checkpoint, Standing
 from kdsweep.train.evaluation import has_diverged, metrics_by_member, predict
 from kdsweep.train.interfaces import Trained
 from kdsweep.train.memory import population_that_fits
@@ -49,22 +50,103 @@ class _Training:
         self.image = tuple(setup.evaluation.images.shape[1:])
         size = setup.hardware.chunk_size(len(population))
         self.size = size if setup.together is None else min(size, setup.together)
+        self.members = list(population.members)
+        self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in self.members}
+        self.seconds = dict.fromkeys(self.history, 0.0)
+        self.results: dict[str, Trained] = {}
+        self.start = 0  # epochs that are done
+        found = None if setup.checkpoints is None else setup.checkpoints.load()
+        if found is not None and population.fits(found.population):
+            self._resume(found)
+            return
         if population.device.type == "cuda" and self.size > 1 and len(population) > 1:
             shape = (1, setup.config.batch_size, *self.image)
             images = torch.zeros(shape, device=population.device, dtype=setup.hardware.dtype)
             self.size = min(self.size, population_that_fits(population, images, setup.hardware))
         self.chunks = population.chunks(self.size, self.image)
-        self.history: dict[str, list[dict[str, float]]] = {m.name: [] for m in population.members}
-        self.seconds = dict.fromkeys(self.history, 0.0)
-        self.results: dict[str, Trained] = {}
+
+    def _resume(self, found: Checkpoint) -> None:
+        """Go back to a checkpoint: the observer hears of its epochs, and may drop members."""
+        population, setup, labels = self.population, self.setup, {}
+        left: dict[str, tuple[str, str | None]] = {}
+        self.start = found.epoch
+        for member, label, standing in zip(
+            self.members, found.labels, found.standings, strict=True
+        ):
+            self.history[member.name] = standing.history
+            self.seconds[member.name] = standing.seconds
+            if standing.status is None:
+                labels[member.name] = label
+            else:
+                left[member.name] = (standing.status, standing.reason)
+        population.keep([i for i, member in enumerate(self.members) if member.name in labels])
+        population.load(found.population)
+        self.size = min(self.size, found.size)
+        self.eval_batch = found.eval_batch
+        log.info("%d of %d epochs are done, by a checkpoint", found.epoch, setup.epochs)
+        self._report_again(left)
+        for member in self.members:
+            if member.name in left:
+                status, reason = left[member.name]
+                self.results[member.name] = self._result(member, status, reason=reason)
+        alive = [i for i, m in enumerate(population.members) if m.name not in left]
+        population.keep(alive)
+        self.chunks = population.chunks(self.size, self.image)
+        setup.criterion.load(found.criterion, labels, self.chunks)
+        setup.source.load(found.source, labels)
+
+    def _report_again(self, left: dict[str, tuple[str, str | None]]) -> None:
+        """Tell the observer of the epochs that are done; ``left`` gets who leaves at one."""
+        for epoch in range(self.start):
+            records = {k: each[epoch] for k, each in self.history.items() if len(each) > epoch}
+            for name, reason in self.setup.observer.epoch(epoch, records).items():
+                if name not in left or len(self.history[name]) > epoch + 1:
+                    left[name] = ("dropped", reason)
+                    del self.history[name][epoch + 1 :]
+
+    def _save(self, epoch: int) -> None:
+        """Write a checkpoint after so many epochs, if one is due."""
+        checkpoints = self.setup.checkpoints
+        if checkpoints is None or not len(self.population) or not checkpoints.is_due(epoch):
+            return
+        labels = {member.name: str(i) for i, member in enumerate(self.members)}
+        criterion = self.setup.criterion.state(labels)
+        if criterion is None:
+            return
+        standings = [
+            Standing(
+                history=self.history[name],
+                seconds=self.seconds[name],
+                status=self.results[name].status if name in self.results else None,
+                reason=self.results[name].reason if name in self.results else None,
+            )
+            for name in labels
+        ]
+        checkpoints.save(
+            Checkpoint(
+                epoch=epoch,
+                size=self.size,
+                eval_batch=self.eval_batch,
+                standings=standings,
+                population=self.population.state(),
+                criterion=criterion,
+                source=self.setup.source.state(
+                    {m.name: labels[m.name] for m in self.population.members}
+                ),
+                labels=list(labels.values()),
+            )
+        )
 
     def run(self) -> dict[str, Trained]:
         """All epochs."""
         logits = None
-        for epoch in range(self.setup.epochs):
+        for epoch in range(self.start, self.setup.epochs):
             if not len(self.population):
                 break
             logits = self._whole_epoch(epoch)
+            self._save(epoch + 1)
+        if logits is None and len(self.population):  # all epochs were done
+            logits = self._predict_within_memory()
         for i, member in enumerate(self.population.members):
             assert logits is not None
             with self.population.averaged():

@@ -129,6 +129,30 @@ class Population:
         moments = [m for moment in self.optimizer.moments for m in moment]
         return [*self.params.values(), *self.buffers.values(), *moments, *self.averages]
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes, by name: [N, ...] each."""
+        return dict(zip(self._names(), self._changing(), strict=True))
+
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether what ``state`` gave is of these networks, of however many members."""
+        own, given = (
+            {name: (value.shape[1:], value.dtype) for name, value in each.items()}
+            for each in (self.state(), state)
+        )
+        return own == given
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what ``state`` gave of these members, in place."""
+        places = self.state()
+        _copy([state[name] for name in places], list(places.values()))
+
+    def _names(self) -> list[str]:
+        moments = [
+            f"moment{i}/{k}" for i in range(len(self.optimizer.moments)) for k in self.params
+        ]
+        averages = [f"average/{i}" for i in range(len(self.averages))]
+        return [*self.params, *self.buffers, *moments, *averages]
+
     def _averaged(self) -> list[Tensor]:
         """What there is a moving average of: none, or parameters and running statistics."""
         both = (*self.params.values(), *self.buffers.values())

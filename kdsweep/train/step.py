@@ -12,6 +12,7 @@ from kdsweep.config import ScheduleConfig, TrainConfig
 from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
 from kdsweep.train.batch import Batch
+from kdsweep.train.checkpoint import Checkpoints
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.interfaces import BatchSource, Criterion, Observer
 from kdsweep.train.schedule import learning_rate_factor
@@ -32,6 +33,7 @@ class TrainingSetup:
         eval_batch: images in a batch of evaluation.
         together: how many members may run as one network at most; None: as the hardware says.
         stop_epoch: leave then, on the schedule of all epochs; None: after the last.
+        checkpoints: of this population; None: there are none.
     """
 
     source: BatchSource
@@ -44,6 +46,7 @@ class TrainingSetup:
     eval_batch: int = 1000
     together: int | None = None
     stop_epoch: int | None = None
+    checkpoints: Checkpoints | None = None
 
     @property
     def epochs(self) -> int:

@@ -15,6 +15,7 @@ from kdsweep.verdict.text import (
     forecast_sentence,
     images_sentence,
     outcome_lines,
+    round_sentence,
     scope_sentence,
 )
 
@@ -45,5 +46,6 @@ __all__ = [
     "judge",
     "judge_rounds",
     "outcome_lines",
+    "round_sentence",
     "scope_sentence",
 ]

@@ -37,6 +37,42 @@ def forecast_sentence(forecast: Forecast) -> str:
     return f"{cost}. Finds {size} in {tenths}."
 
 
+_PAIR = 2
+_NAMED = 3  # cells of a round's line that are named
+
+
+def round_sentence(outcome: Outcome, labels: Sequence[str], rounds: int) -> str:
+    """What a round has come to: who has left it, why, and how many go on.
+
+    Args:
+        outcome: after the round.
+        labels: of the cells, in order.
+        rounds: of the race at most.
+    """
+    pairs = list(zip(labels, outcome.cells, strict=True))
+    leaving = [pair for pair in pairs if pair[1].round == outcome.round and not pair[1].racing]
+    decided = [(label, c) for label, c in leaving if c.verdict is not Verdict.OPEN]
+    dropped = [label for label, c in leaving if c.verdict is Verdict.OPEN]
+    going = 0 if outcome.round >= rounds else len(outcome.pending)
+    over = outcome.round >= rounds or not outcome.pending
+    if outcome.round >= rounds:
+        dropped += [label for label, c in pairs if c.racing]
+    parts = []
+    if decided:
+        parts.append(_named("decided", [f"{label} {c.verdict}" for label, c in decided]))
+    if dropped:
+        parts.append(_named("left open" if over else "dropped undecided", dropped))
+    goes = f"{_count(going, 'cell')} go{'es' if going == 1 else ''} on"
+    parts.append("the race is over" if over else goes)
+    return f"round {outcome.round} of {rounds}: {', '.join(parts)}"
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    """``2 decided (T=1 better, T=4 worse)``, where they are few enough to name."""
+    shown = f" ({', '.join(names)})" if len(names) <= _NAMED else ""
+    return f"{len(names)} {what}{shown}"
+
+
 def outcome_lines(
     outcome: Outcome,
     labels: Sequence[str],
@@ -85,6 +121,8 @@ def answer_sentence(outcome: Outcome) -> str:
     does, other = ("helps", "worse") if better else ("harms", "better")
     if cells == 1:
         return f"Distillation {does}."
+    if better + worse == cells:
+        return f"Distillation {does} in {all_cells(cells)}."
     return (
         f"Distillation {does} in {better or worse} of {cells} cells; "
         f"none is shown to be {other} than the student alone."
@@ -98,10 +136,15 @@ def _no_cell(outcome: Outcome) -> str:
     if told:
         verbs = {Verdict.BETTER: "helps", Verdict.WORSE: "harms"}
         does = " and ".join(dict.fromkeys(verbs[average.verdict] for average in told))
-        where = "all cells" if told[-1].part.axis is None else "some rows or columns"
+        where = (
+            all_cells(outcome.design.cells)
+            if told[-1].part.axis is None
+            else "some rows or columns"
+        )
         return f"Distillation {does} on average over {where}; no single cell shows it."
     if outcome.count(Verdict.EQUIVALENT) == len(cells):
-        where = "" if len(cells) == 1 else f" in any of {len(cells)} cells"
+        any_of = "either cell" if len(cells) == _PAIR else f"any of {len(cells)} cells"
+        where = "" if len(cells) == 1 else f" in {any_of}"
         margin = outcome.design.margin
         return f"Distillation makes no difference of more than {margin:g} points{where}."
     return f"No difference is shown: {_excluded(cells)}."
@@ -111,39 +154,38 @@ def average_sentence(average: Average, axes: Sequence[Axis], cells: int) -> str:
     """One average's verdict, named by its axis, as in "alpha 0.9, mean over T 1 to 5"."""
     slice_ = average.part
     label = average_label(average, axes, cells)
+    judged = f"{_said(average)} (round 1 alone, n = {average.n})"
     if slice_.axis is None:
-        return f"{label}: {_said(average)}"
+        return f"{label}: {judged}"
     over = ", ".join(
         f"{axis.name} {axis.values[0]} to {axis.values[-1]}"
         for i, axis in enumerate(axes)
         if i != slice_.axis and len(axis.values) > 1
     )
-    return f"{label}, mean over {over}: {_said(average)}"
+    return f"{label}, mean over {over}: {judged}"
 
 
 def average_label(average: Average, axes: Sequence[Axis], cells: int) -> str:
     """What an average is called, as in "alpha 0.9" or "all 25 cells"."""
     slice_ = average.part
     if slice_.axis is None:
-        return f"all {cells} cells"
+        return all_cells(cells)
     axis = axes[slice_.axis]
     return f"{axis.name} {axis.values[slice_.at]}"
 
 
+def all_cells(cells: int) -> str:
+    """``both cells``, or ``all 25 cells``."""
+    return "both cells" if cells == _PAIR else f"all {cells} cells"
+
+
 def cell_sentence(label: str, cell: Cell) -> str:
-    """One cell's verdict, and of an open one what is ruled out and what would decide it."""
+    """One cell's verdict, and of an open one what is ruled out."""
     notes = [f"round {cell.round}, n = {cell.n}"]
     if cell.failed:
         notes.append(f"{_count(cell.failed, 'seed')} failed")
     if cell.racing:
         notes.append("goes on")
-    elif cell.verdict is Verdict.OPEN and cell.difference is not None and cell.low is not None:
-        size = f"{cell.difference:+.1f}"
-        notes.append(
-            f"no number of seeds worth training would decide {size}"
-            if cell.more_seeds is None
-            else f"{_count(cell.more_seeds, 'more seed')} would decide {size}"
-        )
     return f"{label}: {_said(cell)} ({'; '.join(notes)})"
 
 

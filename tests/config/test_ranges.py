@@ -132,6 +132,7 @@ RANGES: list[tuple[type[Any], str, list[Any], str, list[Any]]] = [
         ["auto", "float32", "tf32", "bf16", "float64"],
     ),
     (TrainConfig, "train.fuse", ["vmapped", ""], "one of auto, loop, grouped", ["auto", "loop"]),
+    (TrainConfig, "train.checkpoint_every", [-1], "0 or more", [0, 5, None]),
     (TrainConfig, "train.threads", [0, -2], "a number above 0", [None, 1]),
     (TeacherConfig, "teacher.epochs", [0, -1], "a number above 0", [None, 1]),
     (TeacherConfig, "teacher.lr", [0.0, -1.0], "a number above 0", [None, 0.1]),

@@ -16,6 +16,7 @@ from hydra import initialize_config_dir
 from kdsweep.config import Config, EngineConfig, TrainConfig
 from kdsweep.config.paths import conf_dir
 from kdsweep.engines import PopulationSpec
+from kdsweep.engines.checkpoints import setting_key
 from kdsweep.engines.slots import for_slot, slot_machine
 from kdsweep.errors import UserError
 from kdsweep.hardware.choose import Machine, choose_hardware, on_this_machine
@@ -133,6 +134,11 @@ def test_where_it_trains_is_not_what_it_trains(tmp_path: Path) -> None:
     made = plan([job(tmp_path), job(tmp_path, "engine=ray", "engine.cpus=1")])
     assert len(made) == 1
     (elsewhere,) = plan([job(tmp_path, "engine=ray")])
+    keys = {
+        setting_key(PopulationSpec(config=one.config), one.dataset, one.hardware)
+        for one in (*made, elsewhere)
+    }
+    assert len(keys) == 1
     assert baseline_key(elsewhere, elsewhere.jobs[0], 1) == baseline_key(
         made[0], made[0].jobs[0], 1
     )

@@ -212,7 +212,7 @@ def test_an_unexpected_error_stays_one_and_keeps_its_traceback(
         pool.train(dataclasses.replace(spec, teacher=gone), members(2), Quiet(), processes=2)
     (note,) = caught.value.__notes__
     assert "Traceback" in note
-    assert "load_teachers" in note
+    assert "train_population" in note
 
 
 class Unportable(Exception):

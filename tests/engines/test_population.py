@@ -12,7 +12,8 @@ from torch import Tensor
 from kdsweep.config import Config, DistillConfig, TeacherConfig, TrainConfig
 from kdsweep.engines.networks import PopulationSpec, losses_of
 from kdsweep.errors import UserError
-from kdsweep.losses import Outputs, create_losses, hyperparameters
+from kdsweep.losses import Outputs
+from kdsweep.losses.registry import create_losses, hyperparameters
 from kdsweep.train.criterion import Total
 from kdsweep.train.dropout import seed_dropout
 from kdsweep.train.grouped import check, group

@@ -21,8 +21,9 @@ from kdsweep.config import (
     VerdictConfig,
 )
 from kdsweep.errors import TrainingError, UserError
-from kdsweep.jobs.grouping import group_jobs, group_key, is_number, numbers, why_apart
+from kdsweep.jobs.grouping import group_jobs, group_key, numbers, why_apart
 from kdsweep.jobs.job import Job, Outcome
+from kdsweep.losses.registry import is_number
 from tests.results.made import record
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from kdsweep.errors import UserError
-from kdsweep.losses import Outputs, create_loss
+from kdsweep.losses import Outputs
 from kdsweep.losses.adversarial import Adversarial, Discriminator, discriminator_loss, flipped_loss
+from kdsweep.losses.registry import create_loss
 from tests.losses.toy import CLASSES, SHAPES, STUDENT, TEACHER, f64
 
 SEEDS = torch.tensor([3, 8])

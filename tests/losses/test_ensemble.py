@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from kdsweep.errors import UserError
-from kdsweep.losses import Outputs, create_losses
+from kdsweep.losses import Outputs
 from kdsweep.losses.ensemble import mean_of_probabilities, one_by_one, refuse_features
 from kdsweep.losses.hinton import hinton
+from kdsweep.losses.registry import create_losses
 from kdsweep.losses.total import total_loss
 from kdsweep.teachers.ensemble import EnsembleOutputs
 from tests.losses.toy import CLASSES, STUDENT, TEACHER, f64

@@ -6,9 +6,9 @@ from torch import nn
 
 from kdsweep.config import ModelConfig
 from kdsweep.errors import UserError
-from kdsweep.losses import create_loss
 from kdsweep.losses.adapters import adapter_key
 from kdsweep.losses.hints import hint, regressor
+from kdsweep.losses.registry import create_loss
 from kdsweep.models import create_model
 from tests.losses.toy import SHAPES, STUDENT, Case, Toy, f64, make
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdsweep.config import ModelConfig
-from kdsweep.losses import create_loss
+from kdsweep.losses.registry import create_loss
 from kdsweep.losses.reviewkd import Fusion, Review, hierarchical_context
 from kdsweep.models import create_model
 from kdsweep.train.grouped import check, group

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdsweep.losses import Outputs, total_loss
+from kdsweep.losses import Outputs
 from kdsweep.losses.teacherless import handmade_teacher_kl, uniform_cross_entropy
+from kdsweep.losses.total import total_loss
 from tests.losses.toy import Case, f64, make
 
 

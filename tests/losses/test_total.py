@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdsweep.losses import Mixup, Outputs, total_loss
-from kdsweep.losses.total import cross_entropy
+from kdsweep.losses import Outputs
+from kdsweep.losses.total import Mixup, cross_entropy, total_loss
 from tests.losses.toy import IDS, LOSSES, Case, f64
 
 each_loss = pytest.mark.parametrize(("name", "options"), LOSSES, ids=IDS)

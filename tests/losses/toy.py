@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdsweep.losses import Outputs, create_loss
+from kdsweep.losses import Outputs
 from kdsweep.losses.adapters import adapted
 from kdsweep.losses.base import Loss
+from kdsweep.losses.registry import create_loss
 
 CLASSES = 4
 IMAGES = 12  # of the training set

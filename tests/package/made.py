@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ class MadeStudy:
         records: of the cells, by trial.
     """
 
-    def __init__(self, root: Path, **changes: Any) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, cells: Mapping[int, float] = CELLS, **changes: Any) -> None:
+        self.root, self.cells = root, cells
         self.folder = root / "hydra" / "studies" / "s"
         self.config = dataclasses.replace(config_of(root), **changes)
         self.hardware: Hardware = choose_hardware(self.config.train)
@@ -63,7 +63,7 @@ class MadeStudy:
         self.baselines = [self._baseline(seed) for seed in BASELINES]
         self.records = {
             trial: self.job(self.folder / str(trial), trial, SEEDS, held)
-            for trial, held in CELLS.items()
+            for trial, held in cells.items()
         }
         race = Race.of(cells_of(list(self.records.values())), margin=0.5)
         assert race is not None
@@ -94,7 +94,7 @@ class MadeStudy:
         """Write a confirmation of both cells, with these verdicts."""
         folder = self.root / "confirmations" / "s"
         cells = []
-        for (trial, held), word in zip(CELLS.items(), words, strict=True):
+        for (trial, held), word in zip(self.cells.items(), words, strict=True):
             own = folder / "round-1" / f"trial-{trial}"
             record = self.job(own, trial, FRESH, held)
             write_record(own, dataclasses.replace(record, seeds=self._tested(own, record)))

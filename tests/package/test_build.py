@@ -94,7 +94,9 @@ def test_without_the_images_random_ones_are_compared(
     said = capsys.readouterr().out
     assert "Not compared with training, since its images can't be had: data.root=/gone" in said
     assert "Equal logits, up to rounding, on 33 images" in said
-    assert "Not compared with training" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "Not compared with training" in card
+    assert "sample" not in card
     assert "imagefolder gone" in (out / "README.md").read_text()
 
 
@@ -107,6 +109,21 @@ def test_a_baseline_is_compared_with_its_answers(
     assert "not shown to help" not in said
 
 
+def test_a_student_that_was_found_worse_says_so_in_one_line_and_on_its_card(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = prepare("s", root=root, cell="best", seed="best")
+    out, warning = root / "packages" / "s", "this student was found WORSE than the same"
+    manifest = dataclasses.replace(prepared.manifest, warning=warning)
+    write_package(dataclasses.replace(prepared, manifest=manifest), out, SAFETENSORS)
+    said = capsys.readouterr().out
+    assert said.splitlines()[-4] == f"WARNING: {warning}."
+    assert "not shown to help" not in said
+    card = (out / "README.md").read_text().splitlines()
+    head = next(n for n, line in enumerate(card) if line.startswith("# cifar_student"))
+    assert card[head + 2] == f"> **Warning:** {warning}."
+
+
 def test_a_package_is_replaced_and_nothing_else(root: Path) -> None:
     out = build(root)
     (out / "old").touch()
@@ -115,6 +132,7 @@ def test_a_package_is_replaced_and_nothing_else(root: Path) -> None:
         "README.md",
         "model.json",
         "model.safetensors",
+        "sample.png",
     }
     assert [path.name for path in out.parent.iterdir()] == ["s"]
     (out / "model.json").unlink()

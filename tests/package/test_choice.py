@@ -103,11 +103,98 @@ def test_the_verdict_chooses_among_the_confirmed_and_test_only_reports(
     assert manifest.accuracy_split == "validation"
     assert manifest.verdict is not None
     assert manifest.verdict.confirmed
+    before = choose_swept(found).sentence
     assert manifest.verdict_sentence == (
         "Confirmed on fresh seeds and on test: better than the same student trained without a "
         "teacher: +1.00 points, 95 % interval [+0.25, +1.75] (n = 3 seeds, 359 test images, "
-        "simultaneous over 2 cells)."
+        "simultaneous over 2 cells). The sweep before it: " + before[0].lower() + before[1:]
     )
+    assert manifest.sweep_verdict == choose_swept(found).judgement
+    assert manifest.warning is None
+
+
+def choose_swept(study: Study) -> Candidate:
+    """The cell of trial 0 as the sweep found it."""
+    return next(cell for cell in study.cells if cell.trials == (0,))
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory: pytest.TempPathFactory) -> MadeStudy:
+    """The sweep found trial 0 far worse than the baseline, and left trial 1 open."""
+    made = MadeStudy(tmp_path_factory.mktemp("harmful") / "mlruns", cells={0: 1e5, 1: 0.6})
+    made.confirm(words=("open", "open"))
+    return made
+
+
+def confirmed_as(made: MadeStudy, folder: Path, *words: str, side: str = "best") -> Study:
+    """A copy of the study whose confirmation came to these verdicts."""
+    shutil.copytree(made.root, folder / "copy")
+    path = folder / "copy" / "confirmations" / "s" / "verdict.json"
+    content = {**json.loads(path.read_text()), "side": side}
+    for cell, word in zip(content["cells"], words, strict=True):
+        cell["verdict"] = word
+    path.write_text(json.dumps(content))
+    return read_study("s", folder / "copy")
+
+
+@pytest.mark.parametrize(
+    ("words", "trial", "found"),
+    [
+        (("open", "open"), 1, None),
+        (("open", "worse"), 0, "sweep"),
+        (("worse", "worse"), 1, "confirmation"),
+        (("better", "open"), 0, None),
+        (("equivalent", "worse"), 0, None),
+    ],
+)
+def test_what_the_sweep_found_worse_is_shipped_last_and_never_silently(
+    harmful: MadeStudy, tmp_path: Path, words: tuple[str, str], trial: int, found: str | None
+) -> None:
+    study = confirmed_as(harmful, tmp_path, *words)
+    choice = choose(study, cell="best", seed="best")
+    assert choice.weights.trial == trial
+    manifest = describe(choice, harmful.config, study="s")
+    if found is None:
+        assert manifest.warning is None
+        return
+    assert manifest.warning is not None
+    assert manifest.warning.startswith("this student was found WORSE than the same student")
+    assert f"by the {found}, on " in manifest.warning
+    assert "cell=baseline packages it" in manifest.warning
+    asked = choose(study, cell="0", seed="best")
+    assert (describe(asked, harmful.config, study="s").warning is None) == (words[0] == "better")
+
+
+def test_without_a_confirmation_a_cell_that_was_found_worse_comes_last(
+    harmful: MadeStudy, tmp_path: Path
+) -> None:
+    study = confirmed_as(harmful, tmp_path, "worse", "open", side="worst")
+    cells = {
+        cell.trials[0]: dataclasses.replace(cell, value=9 - cell.trials[0]) for cell in study.cells
+    }
+    finalists = tuple(
+        dataclasses.replace(one, judgement=None, value=9 - one.trials[0])
+        for one in study.finalists
+    )
+    unsure = dataclasses.replace(study, finalists=finalists, worst_confirmed=False)
+    assert choose(unsure, cell="best", seed="best").weights.trial == 1
+    luckier = dataclasses.replace(study, cells=tuple(cells.values()), finalists=())
+    choice = choose(luckier, cell="best", seed="best")
+    assert choice.weights.trial == 1
+    assert choice.cell_reason.startswith("the best mean of the 1 of 2 cells that were not found w")
+    alone = dataclasses.replace(luckier, cells=(cells[0],))
+    manifest = describe(choose(alone, cell="best", seed="best"), harmful.config, study="s")
+    assert manifest.warning is not None
+    assert "by the sweep, on validation)" in manifest.warning
+
+
+def test_what_was_confirmed_to_be_worse_is_so_for_a_sweep_that_left_it_open(
+    harmful: MadeStudy, tmp_path: Path
+) -> None:
+    study = confirmed_as(harmful, tmp_path, "worse", "worse", side="worst")
+    choice = choose(study, cell="best", seed="best")
+    assert choice.candidate.confirmed
+    assert describe(choice, harmful.config, study="s").warning is not None
 
 
 def test_a_cell_that_was_confirmed_has_its_fresh_seeds(confirmed: MadeStudy) -> None:

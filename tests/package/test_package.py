@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from kdsweep.data import normalise
 from kdsweep.package.build import prepare
 from kdsweep.package.classifier import read_student
 from kdsweep.package.formats import FORMATS, open_model
 from kdsweep.package.manifest import Manifest
-from tests.conftest import Ended
+from tests.conftest import Command, Ended
 from tests.package.made import SEEDS, MadeStudy
 
-FILES = {"README.md", "model.json", "model.onnx", "model.pt2", "model.safetensors", "predict.py"}
+FILES = {
+    "README.md", "model.json", "model.onnx", "model.pt2", "model.safetensors", "predict.py",
+    "sample.png",
+}  # fmt: skip
 
 
 def manifest_of(package: Path) -> Manifest:
@@ -44,7 +48,10 @@ def test_the_command_says_what_is_shipped_and_why(
     assert "575 of 575 validation images answered as in training." in lines
     assert any("cell=baseline" in line for line in lines)
     assert any("python -m kdsweep.confirm study=s" in line for line in lines)
-    assert lines[-1].endswith("kdsweep.predict model=mlruns/packages/s PICTURE")
+    assert lines[-1].endswith(
+        "kdsweep.predict model=mlruns/packages/s mlruns/packages/s/sample.png"
+    )
+    assert lines[-2].startswith("One validation image is in it; its answer is sample.png: ")
 
 
 def test_the_folder_holds_the_package_and_nothing_is_left_beside_it(package: Path) -> None:
@@ -137,6 +144,28 @@ def test_the_card_says_what_to_expect_and_its_head_is_yaml(package: Path) -> Non
     ):  # fmt: skip
         assert part in body
     assert "None" not in body.replace("None is given here", "")
+
+
+def test_a_sample_goes_with_it_and_its_answer_is_on_the_card(
+    study: MadeStudy, package: Path, command: Command
+) -> None:
+    card = (package / "README.md").read_text()
+    (block,) = re.findall(r"```\n(sample\.png: .*)\n```", card)
+    for line in ("python -m kdsweep.predict model=. sample.png", "python predict.py sample.png"):
+        assert line in card
+    ended = command("model=.", "sample.png", cwd=package, module="kdsweep.predict")
+    assert ended.out == f"{block}\n"
+    script = subprocess.run(
+        [sys.executable, "predict.py", "sample.png"],
+        cwd=package, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert script.stdout == ended.out
+    picture = np.asarray(Image.open(package / "sample.png")).transpose(2, 0, 1)
+    val = study.dataset.host.val
+    number = next(n for n, one in enumerate(val.images.numpy()) if np.array_equal(one, picture))
+    label = int(val.labels[number])
+    assert block.startswith(f"sample.png: {label} (")
+    assert f"a validation image of class {label}, the first that this model has right" in card
 
 
 def test_the_script_has_15_lines_and_needs_three_libraries(package: Path) -> None:

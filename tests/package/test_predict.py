@@ -9,6 +9,7 @@ import pytest
 
 from kdsweep import predict
 from kdsweep.errors import UserError
+from kdsweep.package.classifier import answer
 from kdsweep.package.formats import FORMATS
 from tests.conftest import Command
 
@@ -39,9 +40,8 @@ def test_every_file_gives_the_same_classes(
 
 def test_the_probability_is_the_softmax() -> None:
     logits = np.array([1000.0, 1001.0, 999.0], dtype=np.float32)
-    label, probability = predict._likeliest(logits)
-    assert label == 1
-    assert probability == pytest.approx(1 / (1 + np.exp(-1) + np.exp(-2)), abs=1e-4)
+    assert 1 / (1 + np.exp(-1) + np.exp(-2)) == pytest.approx(0.6652, abs=1e-4)
+    assert answer("a.png", logits, ("x", "y", "z")) == "a.png: y (66.5%)"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_probability_is_the_softmax() -> None:
             r"gone.h5: allowed is a package's folder, or a file \*\.s",
         ),
         (["model={p}", "gone.png"], r"^gone.png: is no readable picture \(No such file or direct"),
-        (["modle={p}", "a.png"], r"^modle=.*: allowed are model=; did you mean model="),
+        (["modle={p}", "a.png"], r"^modle=.*: allowed are model=, plugins=; did you mean model="),
         (["model={p}/README.md", "a.png"], r"README.md: allowed is"),
     ],
 )

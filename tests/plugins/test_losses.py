@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 import kdsweep
+from kdsweep import losses
 from kdsweep.errors import UserError
-from kdsweep.losses import Outputs, create_loss, loss_names
+from kdsweep.losses import Outputs
 from kdsweep.losses.hinton import hinton
 from kdsweep.losses.options import Choice, Count, Number, Switch
-from kdsweep.losses.registry import LOSSES, as_loss, create, loss_spec
+from kdsweep.losses.registry import LOSSES, as_loss, create, create_loss, loss_names, loss_spec
 from tests.losses.toy import STUDENT, TEACHER
 
 
-def logit(loss: Callable[..., Tensor], **options: Any) -> kdsweep.Loss:
+def logit(loss: Callable[..., Tensor], **options: Any) -> losses.Loss:
     return create(as_loss("mine", loss), options, student=STUDENT, teacher=TEACHER)
 
 
@@ -127,11 +128,11 @@ def test_what_is_registered_is_made_like_ours() -> None:
         kdsweep.register_loss("hinton")(mine)
 
     @kdsweep.register_loss("maps")
-    class Maps(kdsweep.FeatureLoss):
-        def compute(self, batch: kdsweep.Batch, h: Mapping[str, Tensor]) -> Tensor:
+    class Maps(losses.FeatureLoss):
+        def compute(self, batch: losses.Batch, h: Mapping[str, Tensor]) -> Tensor:
             raise AssertionError
 
-    assert LOSSES["maps"].spec.options == kdsweep.TAPS
+    assert LOSSES["maps"].spec.options == losses.TAPS
     with pytest.raises(UserError, match=r"^loss other: its spec calls it maps; call it the same"):
         kdsweep.register_loss("other")(Maps)
 
@@ -140,17 +141,17 @@ def ok(student_logits, teacher_logits, temperature, *, gamma=1.0):
     return gamma * hinton(student_logits, teacher_logits, temperature)
 
 
-class Adapted(kdsweep.FeatureLoss):
+class Adapted(losses.FeatureLoss):
     """All features of a side in one module."""
 
-    def adapters(self, student: kdsweep.Shapes, teacher: kdsweep.Shapes) -> nn.ModuleDict:
+    def adapters(self, student: losses.Shapes, teacher: losses.Shapes) -> nn.ModuleDict:
         class Both(nn.Module):
             def forward(self, features: list[Tensor]) -> list[Tensor]:
                 return [2 * feature for feature in features]
 
-        return nn.ModuleDict({kdsweep.adapter_key("student"): Both()})
+        return nn.ModuleDict({losses.adapter_key("student"): Both()})
 
-    def compute(self, batch: kdsweep.Batch, h: Mapping[str, Tensor]) -> Tensor:
+    def compute(self, batch: losses.Batch, h: Mapping[str, Tensor]) -> Tensor:
         ((student, _),) = self.features(batch)
         return student.square().mean((-2, -1))
 

@@ -174,7 +174,7 @@ def test_the_looks_at_a_cell_are_what_its_rounds_found(tmp_path: Path) -> None:
         (4, after.cells[1].low),
     ]
     assert sweep.rounds == (2, 4, 6)
-    assert sweep.averages["all 2 cells"].low == after.averages[0].low
+    assert sweep.averages["both cells"].low == after.averages[0].low
 
 
 def test_verdicts_follow_their_cells_in_whatever_order_those_were_trained(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from kdsweep.config import Config, TrackingConfig
+import pytest
+
+from kdsweep.config import Config
 from kdsweep.report.grid import grid as map_of
 from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep
@@ -12,7 +14,6 @@ from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.facts import notes
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise, unit_of
-from kdsweep.sweeper.reporting import follow_up
 from tests.results.made import network, record
 
 BASE = (70.0,)
@@ -120,23 +121,25 @@ def test_a_network_that_is_swept_has_costs_of_its_own() -> None:
     assert summary([record(0, [70.0], BASE), narrow]).cells[0].parameters is None
 
 
-def test_commands_name_what_is_not_the_default() -> None:
-    plain = Config(tracking=TrackingConfig(backend="none"))
-    assert (
-        follow_up("s", root=plain.root, storage=plain.storage)["Export the study"]
-        == "python -m kdsweep.export study=s"
-    )
-    config = dataclasses.replace(
-        plain, root="my runs", storage="postgresql+psycopg2://me:secret@host/db"
-    )
-    for command in follow_up("s", root=config.root, storage=config.storage).values():
-        assert "study=s 'root=my runs'" in command
-        assert "storage=postgresql+psycopg2://me:***@host/db" in command
-    storage = "postgresql+psycopg2://me@host/db?password=secret"
-    uri = "http://me:secret@host"
-    shown = follow_up("s", root="my runs", storage=storage, uri=uri)
-    assert "secret" not in str(shown)
-    confirm, export = shown.items()
-    assert "with the password in the place of ***" in confirm[0]
-    assert "with the password in the place of ***" in export[0]
-    assert "tracking.uri=http://me:***@host" in confirm[1]
+def test_cells_are_called_as_their_study_calls_them() -> None:
+    one = cells_of([record(0, [70.0], point={"distill.temperature": 1, "distill.alpha": 0.9})])
+    assert summarise("s", one, keys=["distill.temperature"]).cells[0].label == "temperature=1"
+
+
+@pytest.mark.parametrize(
+    ("limit", "point", "expected"),
+    [
+        (None, {}, ""),
+        (2000, {}, "Trained on at most 2,000 training images (data.train_limit): more may"),
+        (256, {"experiment": "smoke"}, "through (at most 256 training images, 15 epochs): its nu"),
+        (None, {"experiment": "smoke"}, "goes through (15 epochs): its numbers mean nothing."),
+    ],
+)
+def test_what_makes_the_numbers_say_little(
+    limit: int | None, point: dict[str, str], expected: str
+) -> None:
+    config = dataclasses.asdict(Config())
+    config["data"]["train_limit"] = limit
+    caveat = summary([record(0, [70.0], point=point, config=config)]).caveat
+    assert expected in caveat
+    assert bool(caveat) == bool(expected)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kdsweep.errors import TrainingError, UserError
+from kdsweep.errors import Stopped, TrainingError, UserError
 from kdsweep.export.study import best_config
 from kdsweep.results.cells import read_records
 from kdsweep.sweeper import cells
@@ -200,6 +201,30 @@ def test_an_interruption_gives_the_cells_back(study: Study) -> None:
     assert len(study.sweep(score, *GRID).points) == 4
     cells = [t.params for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(cells) == len({str(cell) for cell in cells}) == 6
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
+def test_what_a_sampler_had_drawn_waits_for_the_next_session(
+    study: Study, stop: BaseException
+) -> None:
+    def interrupted(point: dict[str, str]) -> float:
+        seen.append(point)
+        if len(seen) == 3:
+            raise stop
+        return score(point)
+
+    seen: list[dict[str, str]] = []
+    with pytest.raises(KeyboardInterrupt):
+        study.sweep(interrupted, *INTERVAL, *RANDOM)
+    assert states(study) == ["COMPLETE"] * 2 + ["FAIL"] * 2 + ["WAITING"] * 2
+    reason = str(stop) or "interrupted"
+    assert {trial.user_attrs.get(studies.REASON) for trial in study.trials[2:4]} == {reason}
+    again = study.sweep(score, *INTERVAL, *RANDOM).points
+    assert len(again) == 2
+    assert again[0]["distill.temperature"] == seen[2]["distill.temperature"]
+    assert states(study).count("COMPLETE") == 4
+    points = [str(t.params) for t in study.trials if t.state == TrialState.FAIL]
+    assert points == [str(t.params) for t in study.trials[4:]]
 
 
 def test_a_process_that_comes_too_late_has_not_failed(study: Study) -> None:

@@ -90,6 +90,7 @@ TABLE: dict[str, tuple[object, str]] = {
     "train.threads": (2, NOTHING),
     "train.fuse": ("grouped", NOTHING),
     "train.bank": (False, NOTHING),
+    "train.checkpoint_every": (5, NOTHING),
     "schedule.name": ("cosine", NETWORKS),
     "schedule.step_size": (3, NETWORKS),
     "schedule.gamma": (0.1, NETWORKS),

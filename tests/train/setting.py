@@ -21,9 +21,10 @@ from kdsweep.config import (
 from kdsweep.data import Views, normalise
 from kdsweep.data.device import EvaluationImages
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses import create_losses, hyperparameters
+from kdsweep.losses.registry import create_losses, hyperparameters
 from kdsweep.teachers.live import LiveTeacher
 from kdsweep.train.batch import StoredImages
+from kdsweep.train.checkpoint import Checkpoints
 from kdsweep.train.criterion import Total
 from kdsweep.train.interfaces import BatchSource, TeacherOutputs, Trained
 from kdsweep.train.loop import train
@@ -171,6 +172,8 @@ class Setting:
         epochs: int = EPOCHS,
         source: BatchSource | None = None,
         ema: float = 0.0,
+        schedule: str = "cosine",
+        checkpoints: Checkpoints | None = None,
     ) -> dict[str, Trained]:
         population = self.population(members, ema=ema)
         live = LiveTeacher(self.teacher.double(), hardware, teacher_taps(self.losses))
@@ -180,11 +183,12 @@ class Setting:
             evaluation=self.evaluation,
             criterion=criterion or Total(self.losses, self.labels, Config()),
             config=dataclasses.replace(self.config, epochs=epochs),
-            schedule=ScheduleConfig(name="cosine"),
+            schedule=ScheduleConfig(name=schedule, step_size=1, milestones=[1.0, 2.0]),
             hardware=hardware,
             observer=observer or Quiet(),
             eval_batch=11,
             together=together,
+            checkpoints=checkpoints,
         )
         return train(population, setup)
 

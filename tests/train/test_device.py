@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from kdsweep.config import Config, OptimizerConfig, ScheduleConfig, ViewsConfig
 from kdsweep.data import Views
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses import create_losses, hyperparameters, loss_names
+from kdsweep.losses.registry import create_losses, hyperparameters, loss_names
 from kdsweep.teachers.live import LiveTeacher
 from kdsweep.train.batch import StoredImages
 from kdsweep.train.criterion import Total

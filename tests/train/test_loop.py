@@ -13,7 +13,7 @@ from kdsweep import streams
 from kdsweep.config import Config, OptimizerConfig, ViewsConfig
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses import loss_names
+from kdsweep.losses.registry import loss_names
 from kdsweep.train.chunk import Chunk
 from kdsweep.train.criterion import Total
 from kdsweep.train.evaluation import predict

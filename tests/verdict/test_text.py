@@ -18,6 +18,7 @@ from kdsweep.verdict import (
     forecast_sentence,
     images_sentence,
     outcome_lines,
+    round_sentence,
     scope_sentence,
 )
 
@@ -61,6 +62,8 @@ ROW = Average(
 WHOLE = replace(
     ROW, verdict=Verdict.OPEN, low=-0.2, high=1.9, difference=0.85, part=Slice(None, 0)
 )
+RACING = replace(OPEN, racing=True)
+NEW, OLD = replace(WORSE, round=2), BETTER
 AXES = (Axis("alpha", ("0.1", "0.9")), Axis("T", ("1", "4")))
 LABELS = ("T=1 alpha=0.1", "T=4 alpha=0.1", "T=1 alpha=0.9", "T=4 alpha=0.9")
 
@@ -109,6 +112,8 @@ def test_forecast():
             "alone.",
         ),
         ((BETTER,), "Distillation helps."),
+        ((WORSE, WORSE), "Distillation harms in both cells."),
+        ((BETTER,) * 5, "Distillation helps in all 5 cells."),
         ((WORSE,), "Distillation harms."),
         (
             (OPEN, SAME, replace(OPEN, low=-1.2), FAILED),
@@ -122,7 +127,7 @@ def test_forecast():
         ),
         (
             (SAME, SAME),
-            "Distillation makes no difference of more than 0.5 points in any of 2 cells.",
+            "Distillation makes no difference of more than 0.5 points in either cell.",
         ),
         ((SAME,), "Distillation makes no difference of more than 0.5 points."),
         ((FAILED,), "No difference is shown: none has an interval."),
@@ -142,7 +147,7 @@ def test_an_answer_by_the_averages():
     )
     whole = replace(WHOLE, verdict=Verdict.WORSE)
     assert answer_sentence(outcome(OPEN, averages=(whole,))) == (
-        "Distillation harms on average over all cells; no single cell shows it."
+        "Distillation harms on average over all 4 cells; no single cell shows it."
     )
 
 
@@ -153,20 +158,21 @@ def test_nothing_is_said_before_the_first_round():
 
 def test_averages():
     assert average_sentence(ROW, AXES, 4) == (
-        "alpha 0.9, mean over T 1 to 4: better, +1.64 [+0.70, +2.58]"
+        "alpha 0.9, mean over T 1 to 4: better, +1.64 [+0.70, +2.58] (round 1 alone, n = 6)"
     )
     column = replace(ROW, part=Slice(1, 0))
     assert average_sentence(column, AXES, 4).startswith("T 1, mean over alpha 0.1 to 0.9: better")
-    assert average_sentence(WHOLE, AXES, 4) == ("all 4 cells: open, +0.85, between -0.2 and +1.9")
+    assert average_sentence(WHOLE, AXES, 4) == (
+        "all 4 cells: open, +0.85, between -0.2 and +1.9 (round 1 alone, n = 6)"
+    )
+    assert average_sentence(WHOLE, AXES, 2).startswith("both cells: open")
 
 
 def test_cells():
     assert cell_sentence("T=1", BETTER) == "T=1: better, +3.39 [+2.10, +4.70] (round 1, n = 3)"
     assert cell_sentence("T=1", OPEN) == (
-        "T=1: open, +0.40, between -0.9 and +1.7 (round 2, n = 6; 14 more seeds would decide +0.4)"
+        "T=1: open, +0.40, between -0.9 and +1.7 (round 2, n = 6)"
     )
-    assert "1 more seed would decide" in cell_sentence("", replace(OPEN, more_seeds=1))
-    assert "no number of seeds worth training" in cell_sentence("", replace(OPEN, more_seeds=None))
     assert cell_sentence("", replace(OPEN, racing=True)).endswith("(round 2, n = 6; goes on)")
     assert "; 2 seeds failed" in cell_sentence("", replace(BETTER, failed=2))
     assert cell_sentence("T=1", FAILED) == (
@@ -197,6 +203,34 @@ def test_all_lines_in_their_order():
 def test_who_goes_on_is_told():
     found = outcome(replace(OPEN, racing=True), BETTER, OPEN, WORSE)
     assert outcome_lines(found, LABELS)[-2].endswith(" 1 cell goes on.")
+
+
+@pytest.mark.parametrize(
+    ("cells", "rounds", "expected"),
+    [
+        ((RACING, RACING, OLD, RACING), 4, "round 2 of 4: 3 cells go on"),
+        (
+            (NEW, RACING, OLD, OPEN),
+            4,
+            "round 2 of 4: 1 decided (T=1 alpha=0.1 worse), 1 dropped undecided "
+            "(T=4 alpha=0.9), 1 cell goes on",
+        ),
+        ((NEW, NEW, NEW, NEW), 4, "round 2 of 4: 4 decided, the race is over"),
+        (
+            (NEW, OLD, OLD, OPEN),
+            4,
+            "round 2 of 4: 1 decided (T=1 alpha=0.1 worse), 1 left open (T=4 alpha=0.9), the race "
+            "is over",
+        ),
+        (
+            (OLD, OLD, OLD, RACING),  # more rounds were planned
+            2,
+            "round 2 of 2: 1 left open (T=4 alpha=0.9), the race is over",
+        ),
+    ],
+)
+def test_a_round_says_who_leaves_it(cells, rounds, expected):
+    assert round_sentence(outcome(*cells), LABELS, rounds) == expected
 
 
 def test_scope():

@@ -17,7 +17,9 @@ DatasetFunction = Callable[..., TorchDataset | None]
 DATASETS: Registry[DatasetFunction] = Registry("dataset")
 
 
-def register_dataset(name: str) -> Callable[[DatasetFunction], DatasetFunction]:
+def register_dataset(
+    name: str, *, help: str | None = None
+) -> Callable[[DatasetFunction], DatasetFunction]:
     """Make a function known as ``data=registered data.name=NAME``.
 
     The function is called as ``function(root, split, **options)``: with ``data.root`` (a path, or
@@ -27,10 +29,14 @@ def register_dataset(name: str) -> Callable[[DatasetFunction], DatasetFunction]:
     image of Pillow's or a uint8 array or tensor [H, W], [H, W, C] or [C, H, W] of any size, and a
     whole number from 0. ``classes``, if the training dataset has it, names the classes.
 
+    Args:
+        name: as in the configuration.
+        help: a sentence for ``--help``; None: the docstring's first paragraph.
+
     Raises:
         UserError: the name is taken.
     """
-    return DATASETS.add(name)
+    return DATASETS.add(name, help=help)
 
 
 def find_registered(config: DataConfig, cache: Path) -> Found:
