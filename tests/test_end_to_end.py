@@ -272,7 +272,7 @@ def test_the_official_sweeper(sweep: Sweep, command: Command) -> None:
     assert len(official.runs["sweep"]) == 1
 
 
-@pytest.mark.parametrize("launcher", ["fused", "basic"])
+@pytest.mark.parametrize("launcher", ["fused", "basic", "joblib", "submitit_local"])
 def test_the_official_sweeper_starts_in_an_empty_folder(
     launcher: str, command: Command, tmp_path: Path
 ) -> None:
