@@ -146,7 +146,12 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` so that a reader sees the old file or the new one, never a part.
+    """Write ``value`` as ``write_text`` does."""
+    write_text(path, json.dumps(value, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never a part.
 
     That holds for a power cut, too: the bytes are on the disk before the file gets its name.
     """
@@ -154,7 +159,7 @@ def write_json(path: Path, value: object) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            beside.write_text(json.dumps(value, indent=1))
+            beside.write_text(text, encoding="utf-8")
             sync(beside)
             os.replace(beside, path)
             sync(path.parent)

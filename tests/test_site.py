@@ -106,6 +106,6 @@ def test_what_is_included_is_there(pages: dict[Path, Page], site: Path) -> None:
         text = re.sub(r"<[^>]*>", "", path.read_text())
         assert "--8<--" not in text, path
     reading = (site / "reading.html").read_text()
-    assert "Distillation harms in 5 of 5 cells" in reading
+    assert "Distillation harms in all 5 cells" in reading
     assert "25 better, 0 worse" in reading
     assert 'id="kdsweep.sweep"' in (site / "api.html").read_text()

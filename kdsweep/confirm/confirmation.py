@@ -32,7 +32,7 @@ from kdsweep.results.record import COMPLETE, Record, find_record, read_record
 from kdsweep.results.summary import summarise
 from kdsweep.store import writable, write_json
 from kdsweep.sweeper.opening import load_study
-from kdsweep.sweeper.reporting import give_up
+from kdsweep.sweeper.reporting import give_up, log_report
 from kdsweep.verdict import (
     Confirmation,
     baseline_seeds,
@@ -88,13 +88,24 @@ def confirm_study(
         for job in jobs:
             require_test_images(job.config)
         selection.write(folder / "selection.json")
-    cells = _train(jobs)
-    bits = [
-        _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
-    ]
-    confirmed = _judge(selection, cells, jobs, bits)
-    sweep = _report(selection, cells, confirmed, bits[0].shape[1])
-    files = save_report(sweep, folder, commands={"Confirmed with": _command(selection, root)})
+    own = _study(selection)
+    with Session(jobs[0].config) as session:
+        try:
+            cells = _train(session, jobs)
+        except BaseException as error:
+            give_up(session, own, error)
+            raise
+        bits = [
+            _bits(job, "test-seed", cell.last.seeds) for job, cell in zip(jobs, cells, strict=True)
+        ]
+        confirmed = _judge(selection, cells, jobs, bits)
+        sweep = _report(selection, cells, confirmed, bits[0].shape[1])
+        labels = tuple(cell.label for cell in sweep.cells)
+        named = dataclasses.replace(confirmed.outcome, labels=labels)
+        confirmed = dataclasses.replace(confirmed, outcome=named)
+        files = save_report(sweep, folder, commands={"Confirmed with": _command(selection, root)})
+        on_test = [_as_test(cell) for cell in cells]
+        log_report(session, dataclasses.replace(sweep, study=own), on_test, files)
     verdict = _verdict(selection, cells, confirmed, sweep)
     write_json(folder / f"verdict-{selection.round}.json", verdict)
     write_json(folder / "verdict.json", verdict)
@@ -130,7 +141,7 @@ def _job(
         ),
         seed=selection.first_seed,
         seeds=selection.seeds,
-        study=f"{selection.study}-confirmation-{selection.round}",
+        study=_study(selection),
         trial=finalist.trial,
         round=1,
         evaluate=dataclasses.replace(config.evaluate, test=True),
@@ -145,22 +156,19 @@ def _job(
     return Job(config=config, folder=own, overrides=tuple(finalist.overrides))
 
 
-def _train(jobs: Sequence[Job]) -> list[CellRecords]:
+def _study(selection: Selection) -> str:
+    """What MLflow knows the confirmation by."""
+    return f"{selection.study}-confirmation-{selection.round}"
+
+
+def _train(session: Session, jobs: Sequence[Job]) -> list[CellRecords]:
     """The jobs' cells; those that an earlier command did not complete are trained."""
     missing = [job for job in jobs if not _is_complete(find_record(job.folder))]
     for job in missing:
         with writable(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
     if missing:
-        config = jobs[0].config
-        with Session(config) as session:
-            assert config.study is not None
-            try:
-                outcomes = run_plans(session, plan(missing, session.datasets))
-            except BaseException as ended:
-                give_up(session, config.study, ended)
-                raise
-            session.tracker.close(session.tracking.open_parent(config.study), "finished")
+        outcomes = run_plans(session, plan(missing, session.datasets))
         for job in missing:
             error = outcomes[job.folder].error
             if error is not None and outcomes[job.folder].record is None:
@@ -239,12 +247,19 @@ def _report(
 
 
 def _as_test(cell: CellRecords) -> CellRecords:
-    """The cell with test in the place of validation."""
-    rounds = tuple(
-        dataclasses.replace(record, split="test", objectives=(METRIC,), teacher=None)
-        for record in cell.rounds
+    """The cell with test in the place of validation, whose reliability goes."""
+    return dataclasses.replace(cell, rounds=tuple(_record_as_test(one) for one in cell.rounds))
+
+
+def _record_as_test(record: Record) -> Record:
+    return dataclasses.replace(
+        record,
+        split="test",
+        objectives=(METRIC,),
+        teacher=None,
+        seeds={s: dataclasses.replace(one, reliability=()) for s, one in record.seeds.items()},
+        baselines=tuple(dataclasses.replace(one, reliability=()) for one in record.baselines),
     )
-    return dataclasses.replace(cell, rounds=rounds)
 
 
 def _where(root: Path) -> str:

@@ -8,6 +8,7 @@ from kdsweep.evaluate.metrics import (
     correct,
     fidelity_kl,
     per_class_accuracy,
+    reliability,
 )
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "fidelity_kl",
     "pack_correctness",
     "per_class_accuracy",
+    "reliability",
     "unpack_correctness",
 ]

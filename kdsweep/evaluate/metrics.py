@@ -42,11 +42,16 @@ def _nll(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.logsumexp(2).double() - own.double()).mean(1)
 
 
+def _bins(confidence: Tensor) -> Tensor:
+    """Which of ``ECE_BINS`` bins of equal width, closed on the right, each number is in."""
+    inner = torch.arange(1, ECE_BINS, device=confidence.device, dtype=confidence.dtype) / ECE_BINS
+    return torch.bucketize(confidence.contiguous(), inner)
+
+
 def _ece(logits: Tensor, labels: Tensor) -> Tensor:
     confidence = logits.softmax(2).amax(2)
     gap = (_rank(logits, labels) == 0).double() - confidence.double()
-    inner = torch.arange(1, ECE_BINS, device=logits.device, dtype=logits.dtype) / ECE_BINS
-    bins = torch.bucketize(confidence.contiguous(), inner)  # closed on the right
+    bins = _bins(confidence)
     # A sum for each bin, not scatter_add: the same bits on every call on a GPU.
     gaps = [torch.where(bins == b, gap, 0.0).sum(1).abs() for b in range(ECE_BINS)]
     return torch.stack(gaps).sum(0) / labels.numel()
@@ -77,6 +82,29 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     metrics["nll"] = _by_members(lambda chunk: _nll(chunk, labels), logits)
     metrics["ece"] = _by_members(lambda chunk: _ece(chunk, labels), logits)
     return metrics
+
+
+@torch.no_grad()
+def reliability(logits: Tensor, labels: Tensor) -> list[tuple[int, int, float, float]]:
+    """How often one network is right where it is so confident, by the bins of ``ece``.
+
+    Args:
+        logits: [n, K].
+        labels: int64 [n].
+
+    Returns:
+        Of each bin with images in it: its number from 0, how many there are, their mean
+        confidence and how many of them are right, both in percent (DeGroot & Fienberg 1983).
+    """
+    confidence = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).amax(1)
+    bins, right = _bins(confidence), correct(logits[None], labels)[0]
+    found = []
+    for b in sorted(set(bins.tolist())):
+        inside = bins == b
+        images = int(inside.sum())
+        mean = 100 * float(confidence[inside].double().mean())
+        found.append((b, images, mean, 100 * int(right[inside].sum()) / images))
+    return found
 
 
 @torch.no_grad()

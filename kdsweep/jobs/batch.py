@@ -27,11 +27,12 @@ from kdsweep.jobs.records import (
     make_record,
     missing_network,
     network_record,
+    reliability,
 )
 from kdsweep.jobs.session import Session
 from kdsweep.jobs.shared import Shared, baseline_key, prepare
 from kdsweep.jobs.training import train_members
-from kdsweep.results.record import FAILED, NetworkRecord, write_record
+from kdsweep.results.record import FAILED, Bin, NetworkRecord, write_record
 from kdsweep.teachers import stored
 from kdsweep.teachers.stored import Found
 from kdsweep.train.interfaces import Trained
@@ -111,9 +112,11 @@ class _Batch:
         with self.session.preparing():
             shared = await prepare(self.session, self.plan, self.logger)
         test = self._baselines_on_test(shared.baselines)
-        compared = {
-            job.folder: self._baselines_of(job, shared.baselines, test) for job in self.plan.jobs
+        found = {
+            key: (one, reliability(one.logits, self.plan.dataset))
+            for key, one in shared.baselines.items()
         }
+        compared = {job.folder: self._baselines_of(job, found, test) for job in self.plan.jobs}
         outcomes: dict[Path, Outcome] = {}
         for job in self.plan.jobs:
             baselines = compared[job.folder]
@@ -138,7 +141,10 @@ class _Batch:
         return Outcome(record=record, error=error)
 
     def _baselines_of(
-        self, job: Job, found: Mapping[str, Found], test: Mapping[str, Mapping[str, float]]
+        self,
+        job: Job,
+        found: Mapping[str, tuple[Found, tuple[Bin, ...]]],
+        test: Mapping[str, Mapping[str, float]],
     ) -> list[NetworkRecord]:
         """A job's baselines in the order of their seeds, those included that failed."""
         records = []
@@ -146,7 +152,7 @@ class _Batch:
             key = baseline_key(self.plan, job, seed)
             records.append(
                 network_record(
-                    found[key],
+                    *found[key],
                     last_epochs=job.config.evaluate.last_epochs,
                     on_test=test.get(key),
                 )
@@ -254,6 +260,7 @@ class _Batch:
                     trained=trained,
                     metrics=stored.with_efficiency(metrics, costs, dataset.evaluation.prefix),
                     per_class=stored.per_class(trained.logits, dataset),
+                    reliability=reliability(trained.logits, dataset),
                     run_id=runs[seed],
                 )
             )
@@ -263,7 +270,9 @@ class _Batch:
             students,
             split=self.split,
             images=self.images,
-            teacher=None if teacher is None else network_record(teacher),
+            teacher=None
+            if teacher is None
+            else network_record(teacher, reliability(teacher.logits, dataset)),
             baselines=baselines,
             costs=costs,
             run_id=runs[None],

@@ -6,13 +6,18 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
+from kdsweep import evaluate
 from kdsweep.config.secrets import hide_passwords, without_passwords
+from kdsweep.data.device import DeviceDataset
 from kdsweep.errors import UserError
 from kdsweep.jobs.job import Job
 from kdsweep.results.record import (
     COMPLETE,
     FAILED,
     PRUNED,
+    Bin,
     Environment,
     NetworkRecord,
     Record,
@@ -31,6 +36,7 @@ class Student:
     trained: Trained
     metrics: Mapping[str, float]
     per_class: Mapping[str, float]  # percent right of each class's evaluation images
+    reliability: tuple[Bin, ...]
     run_id: str | None
 
 
@@ -127,7 +133,11 @@ def metric_name(objective: str, prefix: str) -> str:
 
 
 def network_record(
-    found: Found, *, last_epochs: int = 1, on_test: Mapping[str, float] | None = None
+    found: Found,
+    bins: tuple[Bin, ...],
+    *,
+    last_epochs: int = 1,
+    on_test: Mapping[str, float] | None = None,
 ) -> NetworkRecord:
     """A stored network with its metrics, and those of test where it was opened."""
     measured = averaged(found.metrics, found.meta.history, last_epochs)
@@ -139,6 +149,17 @@ def network_record(
         per_class=found.meta.per_class,
         costs=found.meta.costs,
         history=tuple(found.meta.history),
+        reliability=bins,
+    )
+
+
+def reliability(logits: Tensor | None, dataset: DeviceDataset) -> tuple[Bin, ...]:
+    """How often logits [n, K] of the evaluation images are right, by their confidence."""
+    if logits is None:
+        return ()
+    found = evaluate.reliability(logits, dataset.evaluation.labels.cpu())
+    return tuple(
+        Bin(number=b, images=n, confidence=sure, right=right) for b, n, sure, right in found
     )
 
 
@@ -171,4 +192,5 @@ def _seed(student: Student) -> SeedRecord:
         metrics=dict(student.metrics),
         per_class=dict(student.per_class),
         history=tuple(trained.history),
+        reliability=student.reliability,
     )

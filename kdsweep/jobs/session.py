@@ -69,18 +69,13 @@ class Session:
         """Whether another batch would keep idle slots busy."""
         return not self._preparing and self.engine.has_room
 
-    def close(self, error: BaseException | None = None, *, patience: float | None = None) -> None:
-        """End what would outlive the command.
-
-        Args:
-            error: why it ends early, if it does.
-            patience: seconds for a tracking store that is away; None: ``tracking.patience``.
-        """
+    def close(self, error: BaseException | None = None) -> None:
+        """End what would outlive the command; ``error``: why that ends early, if it does."""
         if self._engine is not None:
             self._engine.close(error)
         if self.display.is_drawn and self.tracking.config.backend != "none":
             self.display.note("MLflow gets the last records")
-        self.tracking.close(patience=patience)
+        self.tracking.close(patience=0.0 if isinstance(error, Stopped) else None)
 
     def __enter__(self) -> Self:
         self.display.__enter__()
@@ -93,6 +88,6 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self.close(error, patience=0.0 if isinstance(error, Stopped) else None)
+            self.close(error)
         finally:
             self.display.__exit__(kind, error, traceback)

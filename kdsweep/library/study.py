@@ -14,17 +14,14 @@ from kdsweep.library.application import known_errors, prepare, settings_kept, sh
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from kdsweep.confirm.selection import Side
+    from kdsweep.report.figure import Figure
     from kdsweep.results.cells import CellRecords
     from kdsweep.results.data import Cell, Sweep
     from kdsweep.sweeper.address import StudyAddress
     from kdsweep.verdict import Confirmation, Outcome
-
-MAP = "map"  # names the first of these that the study has the data for
-_MAPS = ("difference_map", "forest", "accuracy")
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,26 +96,26 @@ class Study:
     @property
     def figures(self) -> tuple[str, ...]:
         """The names of the pictures that there is the data for."""
-        from kdsweep.report.pictures import drawable
+        from kdsweep.report.figure import figures
 
-        return (MAP, *drawable(self.report))
+        return tuple(figures(self.report))
 
-    def figure(self, name: str = MAP) -> Figure:
-        """A picture; ``map`` is the difference from the baseline.
+    def figure(self, name: str) -> Figure:
+        """A picture, which a notebook shows; ``save`` writes it as SVG, or its numbers as CSV.
 
-        That is a map over two axes of numbers, else each cell with its interval, else with its
-        accuracy.
+        ``map`` is the difference from the baseline over two axes of numbers, ``forest`` each
+        cell with its interval.
 
         Raises:
             UserError: there is no such picture, or this study has not the data for it.
         """
-        from kdsweep.report.pictures import drawable
+        from kdsweep.report.figure import figures
 
-        known = drawable(self.report)
-        found = next((one for one in _MAPS if one in known), name) if name == MAP else name
-        if found not in known:
-            raise UserError(f"figure={name}: allowed is one of {', '.join(self.figures)}")
-        return known[found](self.report)
+        known = figures(self.report)
+        if name not in known:
+            why = "; a map needs two axes of numbers" if name == "map" else ""
+            raise UserError(f"figure={name}: allowed is one of {', '.join(known)}{why}")
+        return known[name]
 
     def confirm(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -10,11 +11,15 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdsweep.errors import KdsweepError, UserError, first_line
 from kdsweep.plugins.find import find
 from kdsweep.plugins.source import INSTALLED, source_hash
 from kdsweep.registry import ORIGINS, importing
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "kdsweep.plugins"  # of entry points
 MAIN = "__main__"  # a script's own module, or a notebook's
@@ -70,11 +75,16 @@ def load_installed() -> None:
     Raises:
         UserError: one of them can't be imported.
     """
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=GROUP):
+    for point in _announced():
         with _in_one_line(f"the installed plugin {point.name}"):
             _import(point.module)
+
+
+@functools.cache  # what is installed does not change while a process runs, and asking is slow
+def _announced() -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group=GROUP))
 
 
 def used(entries: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -22,7 +22,8 @@ It prints the table and the verdict, trains nothing, and writes:
   report-light.html
                  the same with still pictures, for a mail or a slow line
   report.md      the same in Markdown
-  pictures/      each picture as a file, and its data as CSV
+  pictures/      each picture as SVG
+  data/          the numbers of each picture as CSV
 """
 
 

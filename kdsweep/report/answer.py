@@ -12,7 +12,8 @@ from rich.text import Text
 from kdsweep.report.grid import Grid, Place, grid
 from kdsweep.report.headline import headline
 from kdsweep.report.words import SHAPES, STYLES, number
-from kdsweep.results.data import COMPLETE, Cell, Sweep, best_cell, difference
+from kdsweep.results.data import Cell, Sweep, best_cell, difference
+from kdsweep.results.record import COMPLETE
 
 UNBOUNDED = 10_000  # columns
 LISTED = 8  # cells at most, where they make no map

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdsweep.report.words import duration, interval_text, number, shape, spread_text
-from kdsweep.results.data import COMPLETE, Measures, Row, Summary, Sweep, rows
+from kdsweep.results.data import Measures, Row, Summary, Sweep, rows
 from kdsweep.results.provenance import portable
+from kdsweep.results.record import COMPLETE
 
 
 @dataclass(frozen=True, kw_only=True)

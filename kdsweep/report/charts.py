@@ -11,7 +11,6 @@ from kdsweep.report.costs import accuracy_against_size, latency, parameters, siz
 from kdsweep.report.judged import by_role, forest, race, role_of
 from kdsweep.report.words import interval_text, number, spread_text
 from kdsweep.results.data import (
-    COMPLETE,
     Cell,
     Model,
     Row,
@@ -23,13 +22,16 @@ from kdsweep.results.data import (
     summarise,
     worst_cell,
 )
+from kdsweep.results.record import COMPLETE
+
+_ENOUGH = 20  # answers, below which a share of them is noise
 
 
 def charts(sweep: Sweep) -> tuple[Chart, ...]:
     """Every chart that this sweep has the data for, in the order of the report."""
     makers: tuple[Callable[[Sweep], Chart | None], ...] = (
         race, forest, curves, accuracy, parameters, size, latency, accuracy_against_size,
-        fidelity, calibration,
+        fidelity, calibration, reliability,
     )  # fmt: skip
     return tuple(chart for make in makers if (chart := make(sweep)) is not None)
 
@@ -132,6 +134,49 @@ def calibration(sweep: Sweep) -> Chart | None:
         axis="expected calibration error, as a fraction",
         line=None if alone is None else alone.mean,
         decimals=4,
+    )
+
+
+def reliability(sweep: Sweep) -> Chart | None:
+    """How often teacher, baseline and the best cell are right where they are so sure."""
+    best = best_cell(sweep)
+    several = "best: " if len(sweep.cells) > 1 else ""
+    shown: list[tuple[str, str, Model | Cell | None]] = [
+        ("teacher", "teacher", sweep.teacher),
+        ("baseline", "baseline, the student alone", sweep.baseline),
+        ("best", "" if best is None else f"{several}{best.label}", best),
+    ]
+    lines = []
+    for role, name, row in shown:
+        bins = () if row is None else row.measures.reliability
+        points = tuple(
+            Point(
+                x=one.confidence, y=one.right, name=name,
+                note=f"{one.confidence:.1f} % sure of {one.images:,} answers, "
+                f"{one.right:.1f} % of which are right",
+            )
+            for one in bins
+            if one.images >= _ENOUGH
+        )  # fmt: skip
+        if points:
+            lines.append(Series(role=role, points=points, mark="line", name=name))
+    if not lines:
+        return None
+    exact = tuple(Point(x=x, y=x, name="as sure as right", note=f"{x:g} %") for x in (0, 100))
+    return Chart(
+        key="reliability",
+        title="As sure as right?",
+        caption=(
+            "How many answers are right among those of about the same confidence: below the "
+            "diagonal a network is too sure of itself. All seeds together; confidences of fewer "
+            f"than {_ENOUGH} answers are left out."
+        ),
+        x=Axis(title="confidence, %"),
+        y=Axis(title="right, %"),
+        series=(
+            Series(role="open", points=exact, mark="line", dashed=True, name="as sure as right"),
+            *lines,
+        ),
     )
 
 

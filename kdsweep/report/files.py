@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdsweep.report.charts import charts
-from kdsweep.report.grid import grid
+from kdsweep.report.figure import figures
 from kdsweep.report.html import Extra, render_html
-from kdsweep.report.maps import difference_map
 from kdsweep.report.markdown import render_markdown
-from kdsweep.report.pictures import png, write_atomically
-from kdsweep.report.svg import standalone
 from kdsweep.results.data import Sweep
+from kdsweep.store import write_text
 
-PICTURES = "pictures"  # the folder beside the report
+DATA = "data"  # folders beside the report
+PICTURES = "pictures"
 
 
 def save_report(
@@ -24,30 +22,28 @@ def save_report(
     extras: Sequence[Extra] = (),
     commands: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write the report and the data of its pictures; the paths, the report's first.
+    """Write the report, its pictures and their data; the paths, the report's first.
 
     ``report.html`` is all of it, 5 MB; ``report-light.html`` the same with still pictures, for a
-    mail or a slow line; ``report.md`` the same in Markdown; ``pictures/`` has the map as PNG,
-    every other picture as SVG, and the data of each as CSV.
+    mail or a slow line; ``report.md`` the same in Markdown; ``pictures/`` has each picture as
+    SVG, and ``data/`` its numbers as CSV.
     """
-    full = render_html(sweep, interactive=True, extras=extras, commands=commands)
     files = {
-        "report.html": full,
+        "report.html": render_html(sweep, interactive=True, extras=extras, commands=commands),
         "report-light.html": render_html(sweep, interactive=False, commands=commands),
         "report.md": render_markdown(sweep, commands=commands),
     }
-    found = grid(sweep)
-    if found is not None:
-        files[f"{PICTURES}/map.csv"] = found.to_csv(sweep)
-    for chart in charts(sweep):
-        files[f"{PICTURES}/{chart.key}.svg"] = standalone(chart)
-        files[f"{PICTURES}/{chart.key}.csv"] = chart.to_csv()
+    for name, figure in figures(sweep).items():
+        files[f"{PICTURES}/{name}.svg"] = figure.svg()
+        files[f"{DATA}/{name}.csv"] = figure.shown.to_csv()
     for extra in extras:
-        files[f"{PICTURES}/{extra.key}.csv"] = extra.csv
-    contents = {name: text.encode("utf-8") for name, text in files.items()}
-    if found is not None:
-        contents[f"{PICTURES}/map.png"] = png(difference_map(sweep))
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+        files[f"{DATA}/{extra.key}.csv"] = extra.csv
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return [folder / name for name in files]
+
+
+def to_track(paths: Sequence[Path]) -> list[Path]:
+    """Of a report's files the few that say all: the page, the text and the numbers."""
+    whole = [path for path in paths if path.name in ("report.html", "report.md")]
+    return whole + [path for path in paths if path.parent.name == DATA]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdsweep.report.chart import csv_text
 from kdsweep.report.words import number, shape, verdict_text, whole
 from kdsweep.results.data import (
-    COMPLETE,
     Cell,
     CellVerdict,
     Sweep,
@@ -16,6 +14,7 @@ from kdsweep.results.data import (
     difference,
     summarise,
 )
+from kdsweep.results.record import COMPLETE
 
 _ACROSS = 10  # columns that stay readable on a page
 
@@ -58,19 +57,6 @@ class Grid:
         """The largest difference of a cell, whose colour is the strongest."""
         gaps = [abs(p.difference) for row in self.places for p in row if p.difference is not None]
         return max(gaps, default=1.0) or 1.0
-
-    def to_csv(self, sweep: Sweep) -> str:
-        """A line for each cell: place, difference, interval, verdict."""
-        lines: list[Sequence[object]] = [
-            [self.y_key, self.x_key, "difference", "low", "high", "verdict", "n", "state"]
-        ]
-        for y, row in zip(self.y, self.places, strict=True):
-            for x, p in zip(self.x, row, strict=True):
-                v = p.verdict
-                interval = ["", "", ""] if v is None else [v.low, v.high, v.word]
-                gap = "" if p.difference is None else p.difference
-                lines.append([y, x, gap, *interval, p.n, p.state])
-        return csv_text(lines)
 
 
 def grid(sweep: Sweep) -> Grid | None:

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from kdsweep.report.cells import Column, columns
 from kdsweep.report.chart import Chart
 from kdsweep.report.charts import charts
-from kdsweep.report.grid import Grid, Shown, grid, shown_average, shown_place
 from kdsweep.report.headline import Headline, headline
 from kdsweep.report.interactive import figure
+from kdsweep.report.map import difference_map
 from kdsweep.report.svg import svg
 from kdsweep.results.data import Sweep
 from kdsweep.results.facts import costs, notes, protocol
@@ -26,7 +26,7 @@ _SECTIONS = (
     ("Is it more than luck?", ("race", "forest")),
     ("How they learned", ("learning_curves", "accuracy")),
     ("What it costs", ("parameters", "size", "latency", "accuracy_against_size")),
-    ("What was learned", ("fidelity", "calibration")),
+    ("What was learned", ("fidelity", "calibration", "reliability")),
 )
 
 
@@ -51,25 +51,6 @@ class _Picture:
     csv: str  # base64
 
 
-@dataclass(frozen=True, kw_only=True)
-class _MapRow:
-    name: str
-    places: tuple[Shown, ...]
-    average: Shown
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Map:
-    x_name: str
-    y_name: str
-    x: tuple[str, ...]
-    rows: tuple[_MapRow, ...]
-    averages: tuple[Shown, ...]
-    whole: Shown
-    averaged: bool
-    csv: str  # base64
-
-
 def render_html(
     sweep: Sweep,
     *,
@@ -89,14 +70,15 @@ def render_html(
     sections = [(title, [made[key] for key in keys if key in made]) for title, keys in _SECTIONS]
     if interactive and extras:
         sections.append(("How it was searched", [_extra(extra) for extra in extras]))
-    found = grid(sweep)
+    found = difference_map(sweep)
     given = {name: portable(command) for name, command in (commands or {}).items()}
     top: Headline = headline(sweep)
     table: list[Column] = columns(sweep)
     return _template("page.html").render(
         sweep=sweep,
         headline=top,
-        map=None if found is None else _map(sweep, found),
+        map=found,
+        map_csv=_base64(found.to_csv()) if found is not None else "",
         sections=[(title, pictures) for title, pictures in sections if pictures],
         table=table,
         sortable=True,
@@ -176,29 +158,3 @@ def _in_script(json: str) -> Markup:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode("utf-8")).decode("ascii")
-
-
-def _map(sweep: Sweep, found: Grid) -> _Map:
-    x_name, y_name = (key.rpartition(".")[2] for key in (found.x_key, found.y_key))
-    rows = [
-        _MapRow(
-            name=f"{y:g}",
-            places=tuple(shown_place(sweep, found, place) for place in places),
-            average=shown_average(sweep, found, verdict, f"mean of {y_name}={y:g}"),
-        )
-        for y, places, verdict in zip(found.y, found.places, found.y_averages, strict=True)
-    ]
-    over_columns = [
-        shown_average(sweep, found, verdict, f"mean of {x_name}={x:g}")
-        for x, verdict in zip(found.x, found.x_averages, strict=True)
-    ]
-    return _Map(
-        x_name=x_name,
-        y_name=y_name,
-        x=tuple(f"{x:g}" for x in found.x),
-        rows=tuple(reversed(rows)),
-        averages=tuple(over_columns),
-        whole=shown_average(sweep, found, found.whole, "mean of all cells"),
-        averaged=any(found.x_averages) or any(found.y_averages),
-        csv=_base64(found.to_csv(sweep)),
-    )

@@ -10,6 +10,7 @@ from kdsweep.report.chart import Axis, Chart, Point, Series
 from kdsweep.report.words import verdict_text
 from kdsweep.results.data import Cell, Look, Sweep
 
+_FEW = 12  # cells whose earlier rounds a forest has room for
 WORDS = ("better", "equivalent", "worse", "open", "distilled")  # the order of legends
 _LEGEND = {"open": "not decided", "distilled": ""}
 
@@ -100,6 +101,7 @@ def forest(sweep: Sweep) -> Chart | None:
         if (v := cell.verdict) is not None
     ]  # fmt: skip
     without = len(sweep.cells) - len(judged)
+    before = _earlier(sweep, judged) if len(judged) <= _FEW else ()
     return Chart(
         key="forest",
         title="Every cell with its interval",
@@ -107,12 +109,32 @@ def forest(sweep: Sweep) -> Chart | None:
             "Each cell's difference from the student alone with its simultaneous 95 % interval. "
             f"The band is ± {sweep.equivalence:g} {sweep.difference_unit}, within which a "
             "difference does not matter."
+            + (" Faint, above it: after earlier rounds." if before else "")
             + (f" {without} of {len(sweep.cells)} cells have no interval." if without else "")
         ),
         x=Axis(title=f"difference from the baseline, {sweep.difference_unit}"),
         y=Axis(title=""),
-        series=tuple(by_role([role_of(cell) for cell in judged], points)),
+        series=(
+            *by_role([role_of(cell) for cell in judged], points),
+            *(
+                [Series(role="open", points=before, name="an earlier round", faint=True)]
+                if before
+                else []
+            ),
+        ),
         rows=tuple(cell.label for cell in judged),
         line=0.0,
         zone=(-sweep.equivalence, sweep.equivalence),
     )
+
+
+def _earlier(sweep: Sweep, judged: Sequence[Cell]) -> tuple[Point, ...]:
+    """What the rounds before its last one found of each cell, above its row's middle."""
+    points = []
+    for i, cell in enumerate(judged):
+        looks = () if cell.verdict is None else cell.verdict.looks[:-1]
+        for round_, look in enumerate(looks, 1):
+            y = i - 0.33 * (1 - (round_ - 1) / len(looks))
+            seen = _seen(sweep, cell, round_, look)
+            points.append(replace(seen, x=look.difference, y=y))
+    return tuple(points)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kdsweep.report.cells import columns
-from kdsweep.report.grid import Grid, Shown, grid, shown_average, shown_place
+from kdsweep.report.grid import Shown
 from kdsweep.report.headline import headline
+from kdsweep.report.map import Map, difference_map
 from kdsweep.results.data import Sweep
 from kdsweep.results.facts import costs, notes, protocol
 from kdsweep.results.provenance import portable
@@ -27,9 +28,9 @@ def render_markdown(sweep: Sweep, *, commands: Mapping[str, str] | None = None) 
         "",
         f"Next: {_text(top.advice)}",
     ]
-    found = grid(sweep)
+    found = difference_map(sweep)
     if found is not None:
-        lines += ["", "## Where does it help?", "", *_map(sweep, found)]
+        lines += ["", f"## {found.title}", "", *_map(found)]
     if sweep.verdict_lines:
         lines += ["", "## The verdict in words", "", *_items(map(portable, sweep.verdict_lines))]
     table = columns(sweep)
@@ -46,23 +47,18 @@ def render_markdown(sweep: Sweep, *, commands: Mapping[str, str] | None = None) 
     all_commands = {} if run is None else {"All of it": run.command, "The best cell": run.best}
     all_commands |= {name: portable(command) for name, command in (commands or {}).items()}
     for purpose, command in all_commands.items():
-        if command:
+        if command and (run is None or purpose != "The best cell" or command != run.command):
             lines += ["", f"{_text(purpose)}:", "", f"    {command}"]
     return "\n".join(lines) + "\n"
 
 
-def _map(sweep: Sweep, found: Grid) -> Iterator[str]:
-    x_name, y_name = (key.rpartition(".")[2] for key in (found.x_key, found.y_key))
-    heads = [f"{y_name} \\ {x_name}", *(f"{x:g}" for x in found.x), "mean"]
-    body = []
-    for y, places, average in zip(found.y, found.places, found.y_averages, strict=True):
-        shown = [shown_place(sweep, found, place) for place in places]
-        body.append([f"{y:g}", *map(_field, [*shown, shown_average(sweep, found, average, "")])])
-    means = [shown_average(sweep, found, v, "") for v in (*found.x_averages, found.whole)]
-    yield from _table(heads, [*reversed(body), ["mean", *map(_field, means)]])
+def _map(found: Map) -> Iterator[str]:
+    heads = [f"{found.y_name} \\ {found.x_name}", *found.x, "mean"]
+    body = [[row.name, *map(_field, (*row.places, row.average))] for row in found.rows]
+    means = ["mean", *map(_field, (*found.averages, found.whole))]
+    yield from _table(heads, [*body, means])
     yield ""
-    yield f"Difference in {_text(sweep.difference_unit)}. ▲ better, ▼ worse, ■ no difference that "
-    yield "matters, ○ not decided."
+    yield f"{_text(found.caption)} ▲ better, ▼ worse, ■ no difference that matters, ○ not decided."
 
 
 def _field(shown: Shown) -> str:

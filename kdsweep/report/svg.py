@@ -1,6 +1,6 @@
 """A chart as SVG: sharp at any width, in dark and in light, and small enough to be mailed.
 
-Colours are CSS variables of ``chart.css``; a file of its own carries that sheet inside.
+Colours are those of ``chart.css``.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import resources
 
 from kdsweep.report.chart import Axis, Chart, Point, Series
 from kdsweep.report.words import shortened
 
 WIDTH = 440  # units, which are CSS pixels at that width
-_CHARACTER = 6.1  # units: the mean width of one, at 11 units
+CHARACTER = 6.1  # units: the mean width of one, at 11 units
 _LABEL = 26  # characters of a row's label, the rest is in its title
 _ROW = 17
+_FEW = 12  # rows up to which each has a little more
 _HEIGHT = 250  # of the field of a chart of two numbers
 _SIZE = 4.0  # of a marker
 
@@ -31,12 +31,6 @@ _CORNERS = {
 }
 
 
-def standalone(chart: Chart) -> str:
-    """A file of its own, for whatever shows SVG."""
-    sheet = resources.files("kdsweep.report").joinpath("chart.css").read_text(encoding="utf-8")
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg(chart, style=sheet) + "\n"
-
-
 def svg(chart: Chart, *, style: str = "") -> str:
     """The chart as an SVG element, all words from outside escaped.
 
@@ -45,6 +39,17 @@ def svg(chart: Chart, *, style: str = "") -> str:
         style: CSS to carry inside.
     """
     return _Drawing(chart).svg(style)
+
+
+def element(
+    what: str, width: float, height: float, parts: Sequence[str], *, style: str = ""
+) -> str:
+    """Parts as one element, which says in words what it shows."""
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" aria-label="{escape(what)}">'
+    )
+    return "\n".join([head, *([f"<style>{style}</style>"] if style else []), *parts, "</svg>"])
 
 
 class _Drawing:
@@ -57,8 +62,8 @@ class _Drawing:
         points = [p for series in chart.series for p in series.points]
         if chart.rows:
             longest = max(len(shortened(label, _LABEL)) for label in chart.rows)
-            self.left = 14 + _CHARACTER * longest
-            self.height = float(_ROW * len(chart.rows))
+            self.left = 14 + CHARACTER * longest
+            self.height = float((_ROW if len(chart.rows) > _FEW else _ROW + 5) * len(chart.rows))
             self.x_range = _range(_with_references(chart), chart.x, bars=_has_bars(chart))
             self.y_range = (len(chart.rows) - 0.5, -0.5)
         else:
@@ -66,9 +71,9 @@ class _Drawing:
             self.x_range = _range([p.x for p in points], chart.x)
             self.y_range = _range(_with_references(chart), chart.y)
             longest = max(len(_tick(tick)) for tick in ticks(self.y_range, chart.y))
-            self.left = 30 + _CHARACTER * longest
+            self.left = 30 + CHARACTER * longest
         texts = [len(text) for series in chart.series for text in series.texts]
-        self.right = WIDTH - 10 - (_CHARACTER * max(texts) if texts else 0)
+        self.right = WIDTH - 10 - (CHARACTER * max(texts) if texts else 0)
         self.bottom = self.top + self.height
 
     def x(self, value: float) -> float:
@@ -84,18 +89,14 @@ class _Drawing:
         chart = self.chart
         title = textwrap.wrap(chart.x.title, 62) or [""]
         height = self.bottom + 22 + 14 * len(title)
-        what = escape(f"{chart.title}. {chart.caption}")
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
-            f'viewBox="0 0 {WIDTH} {height:.0f}" aria-label="{what}">',
-            f"<style>{style}</style>" if style else "",
             *self._axes(),
             *(part for series in chart.series for part in self._series(series)),
             *self._legend(),
         ]
         middle = (self.left + self.right) / 2
         parts += [
-            _text(middle, self.bottom + 31 + 14 * i, line, anchor="middle", kind="axis")
+            text_at(middle, self.bottom + 31 + 14 * i, line, anchor="middle", kind="axis")
             for i, line in enumerate(title)
         ]
         if not chart.rows:
@@ -103,7 +104,7 @@ class _Drawing:
                 f'<text class="axis" text-anchor="middle" transform="translate(12 '
                 f'{self.top + self.height / 2:.1f}) rotate(-90)">{escape(chart.y.title)}</text>'
             )
-        return "\n".join(filter(None, [*parts, "</svg>"]))
+        return element(f"{chart.title}. {chart.caption}", WIDTH, height, parts, style=style)
 
     def _axes(self) -> Iterator[str]:
         chart = self.chart
@@ -117,14 +118,14 @@ class _Drawing:
             yield f'<rect class="zone" x="{x}" y="{y}" width="{width}" height="{height}"/>'
         for tick in ticks(self.x_range, chart.x):
             yield _line(self.x(tick), self.top, self.x(tick), self.bottom, "grid")
-            yield _text(self.x(tick), self.bottom + 14, _tick(tick), anchor="middle")
+            yield text_at(self.x(tick), self.bottom + 14, _tick(tick), anchor="middle")
         for i, label in enumerate(chart.rows):
-            yield _text(
+            yield text_at(
                 self.left - 6, self.y(i) + 4, shortened(label, _LABEL), anchor="end", title=label
             )
         for tick in () if chart.rows else ticks(self.y_range, chart.y):
             yield _line(self.left, self.y(tick), self.right, self.y(tick), "grid")
-            yield _text(self.left - 5, self.y(tick) + 4, _tick(tick), anchor="end")
+            yield text_at(self.left - 5, self.y(tick) + 4, _tick(tick), anchor="end")
         if chart.line is not None and chart.rows:
             yield _line(self.x(chart.line), self.top, self.x(chart.line), self.bottom, "reference")
         elif chart.line is not None:
@@ -152,7 +153,7 @@ class _Drawing:
                 yield from self._interval(point)
                 yield marker(x, y, series.role)
             if series.texts:
-                yield _text(x + 5, y + 4, series.texts[i], anchor="start")
+                yield text_at(x + 5, y + 4, series.texts[i], anchor="start")
             yield "</g>"
         yield "</g>"
 
@@ -187,7 +188,7 @@ class _Drawing:
                 yield _line(x, y - 4, x + 16, y - 4, "curve")
             else:
                 yield marker(x + 8, y - 4, series.role)
-            yield _text(x + 20, y, series.name, anchor="start") + "</g>"
+            yield text_at(x + 20, y, series.name, anchor="start") + "</g>"
 
 
 def _legend(series: Sequence[Series]) -> list[tuple[int, float, Series]]:
@@ -197,7 +198,7 @@ def _legend(series: Sequence[Series]) -> list[tuple[int, float, Series]]:
         named = []
     line, x, placed = 0, 8.0, []
     for one in named:
-        width = 32 + _CHARACTER * len(one.name)
+        width = 32 + CHARACTER * len(one.name)
         if x > 8.0 and x + width > WIDTH:
             line, x = line + 1, 8.0
         placed.append((line, x, one))
@@ -269,9 +270,10 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(
+def text_at(
     x: float, y: float, text: str, *, anchor: str, kind: str = "tick", title: str = ""
 ) -> str:
+    """A text at a place, whole in a title where only a part of it is shown."""
     more = f"<title>{escape(title)}</title>" if title != text and title else ""
     return (
         f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'

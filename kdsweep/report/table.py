@@ -18,8 +18,9 @@ from rich.text import Text
 
 from kdsweep.report.answer import UNBOUNDED, answer
 from kdsweep.report.words import STYLES, duration, number
-from kdsweep.results.data import COMPLETE, Row, Sweep, rows
+from kdsweep.results.data import Row, Sweep, rows
 from kdsweep.results.facts import costs, notes
+from kdsweep.results.record import COMPLETE
 
 _LABEL_WIDTH = 24  # columns below which a label gives way to nothing optional
 _LABEL_MINIMUM = 12

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-COMPLETE = "complete"
+from kdsweep.results.record import COMPLETE, Bin
 
 Curves = Mapping[int, Sequence[Mapping[str, float]]]  # seed -> the metrics of each epoch
 
@@ -63,6 +63,7 @@ class Measures:
     ece: Summary | None = None  # as a fraction
     agreement: Summary | None = None  # with the teacher, percent
     fidelity_kl: Summary | None = None  # of the teacher's outputs, nats
+    reliability: tuple[Bin, ...] = ()  # over all seeds together
 
 
 @dataclass(frozen=True, kw_only=True)

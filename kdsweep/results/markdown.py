@@ -22,10 +22,8 @@ def summary_markdown(sweep: Sweep, *, progress: str, links: Sequence[str], limit
     head.append(" · ".join(links))  # MLflow folds what comes later
     best = best_cell(sweep)
     if best is not None and len(sweep.cells) > 1:
-        head.append(
-            f"Best: {cell_markdown(sweep, best)} The best of many is partly luck: confirm it on "
-            "fresh seeds."
-        )
+        luck = " The best of many is partly luck: confirm it on fresh seeds."
+        head.append(f"Best: {cell_markdown(sweep, best)}{luck * (sweep.split != 'test')}")
     tail = [
         *(_model("Baseline", sweep, sweep.baseline)),
         *(_model("Teacher", sweep, sweep.teacher)),

@@ -35,6 +35,16 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bin:
+    """The evaluation images of which a network is about as sure."""
+
+    number: int  # of equal bins of confidence, from 0
+    images: int
+    confidence: float  # their mean, percent
+    right: float  # percent
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkRecord:
     """A teacher, or a baseline with one seed."""
 
@@ -45,6 +55,7 @@ class NetworkRecord:
     per_class: Metrics  # percent right, by class
     costs: Metrics
     history: tuple[Metrics, ...] = ()  # of each epoch
+    reliability: tuple[Bin, ...] = ()  # by confidence, rising
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,7 @@ class SeedRecord:
     metrics: Metrics
     per_class: Metrics
     history: tuple[Metrics, ...]  # of each epoch
+    reliability: tuple[Bin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +126,7 @@ class Record:
         """
         if given.get("version") != VERSION:
             raise ValueError(f"version {given.get('version')}, not {VERSION}")
-        seeds = {int(seed): SeedRecord(**_curve(one)) for seed, one in given["seeds"].items()}
+        seeds = {int(seed): SeedRecord(**_typed(one)) for seed, one in given["seeds"].items()}
         teacher, environment = given["teacher"], given.get("environment")
         return cls(
             **{
@@ -123,15 +135,16 @@ class Record:
                 "objectives": tuple(given["objectives"]),
                 "values": tuple(given["values"]),
                 "seeds": seeds,
-                "baselines": tuple(NetworkRecord(**_curve(one)) for one in given["baselines"]),
-                "teacher": None if teacher is None else NetworkRecord(**_curve(teacher)),
+                "baselines": tuple(NetworkRecord(**_typed(one)) for one in given["baselines"]),
+                "teacher": None if teacher is None else NetworkRecord(**_typed(teacher)),
                 "environment": None if environment is None else Environment(**environment),
             }
         )
 
 
-def _curve(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {**given, "history": tuple(given["history"])}
+def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    bins = tuple(Bin(**one) for one in given.get("reliability", ()))  # 0.1.0 has written none
+    return {**given, "history": tuple(given["history"]), "reliability": bins}
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -12,7 +12,7 @@ from kdsweep.results.cells import CellRecords, short_value
 from kdsweep.results.data import Cell, Measures, Model, Summary, Sweep, best_cell
 from kdsweep.results.data import summarise as summary_of
 from kdsweep.results.provenance import provenance
-from kdsweep.results.record import COMPLETE, Metrics, NetworkRecord, Record
+from kdsweep.results.record import COMPLETE, Bin, Metrics, NetworkRecord, Record, SeedRecord
 
 HIDDEN = ("root", "experiment", "tracking", "engine", "search", "storage")
 
@@ -125,13 +125,13 @@ def dataset_name(record: Record) -> str:
 
 def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
     values = {key.rpartition(".")[2]: _typed(cell.point.get(key, "")) for key in keys}
-    by_seed, curves, metrics = {}, {}, {}
+    by_seed, curves, seeds = {}, {}, {}
     for record in cell.rounds:
         for seed, kept in record.seeds.items():
             costs = record.costs if kept.metrics else {}
             by_seed[seed] = _value(costs, kept.metrics, objective)
             curves[seed] = kept.history
-            metrics[seed] = kept.metrics
+            seeds[seed] = kept
     broken = cell.unfinished
     own = _own_costs(cell.last, keys)
     return Cell(
@@ -146,16 +146,16 @@ def _cell(cell: CellRecords, keys: Sequence[str], objective: str) -> Cell:
         parameters=None if own is None else int(own["parameters"]),
         size_mib=None if own is None else own["size_mib"],
         latency_ms=None if own is None else own.get("latency_ms_p50"),
-        measures=_measures(metrics, cell.last.prefix),
+        measures=_measures(seeds, cell.last.prefix),
     )
 
 
-def _measures(by_seed: Mapping[int, Metrics], prefix: str) -> Measures:
+def _measures(by_seed: Mapping[int, SeedRecord | NetworkRecord], prefix: str) -> Measures:
     """What was measured beside the objective, over the seeds."""
 
     def over_seeds(name: str) -> Summary | None:
         key = f"{prefix}_{name}"
-        values = {seed: float(m[key]) for seed, m in by_seed.items() if key in m}
+        values = {s: float(one.metrics[key]) for s, one in by_seed.items() if key in one.metrics}
         return summary_of(values) if values else None
 
     return Measures(
@@ -163,6 +163,25 @@ def _measures(by_seed: Mapping[int, Metrics], prefix: str) -> Measures:
         ece=over_seeds("ece"),
         agreement=over_seeds("agreement"),
         fidelity_kl=over_seeds("fidelity_kl"),
+        reliability=_together([one.reliability for one in by_seed.values()]),
+    )
+
+
+def _together(seeds: Sequence[Sequence[Bin]]) -> tuple[Bin, ...]:
+    """The bins of several seeds as if all their answers were one network's."""
+    by_bin: dict[int, list[Bin]] = {}
+    for one in (one for bins in seeds for one in bins):
+        by_bin.setdefault(one.number, []).append(one)
+    return tuple(_pooled(by_bin[number]) for number in sorted(by_bin))
+
+
+def _pooled(bins: Sequence[Bin]) -> Bin:
+    images = sum(one.images for one in bins)
+    return Bin(
+        number=bins[0].number,
+        images=images,
+        confidence=sum(one.images * one.confidence for one in bins) / images,
+        right=sum(one.images * one.right for one in bins) / images,
     )
 
 
@@ -224,5 +243,5 @@ def _model(
         latency_ms=costs.get("latency_ms_p50"),
         efficiency=network.metrics.get("efficiency"),
         curve={one.seed: one.history for one in seeds if one.history},
-        measures=_measures({one.seed: one.metrics for one in seeds}, prefix),
+        measures=_measures({one.seed: one for one in seeds}, prefix),
     )

@@ -18,11 +18,13 @@ from optuna.trial import TrialState
 from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.hardware.choose import batch_of_cells
+from kdsweep.hardware.energy import EnergyMeter
 from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
 from kdsweep.jobs.records import failed_record
 from kdsweep.jobs.session import Session
 from kdsweep.results.cells import DRAWN
+from kdsweep.results.energy import add_energy
 from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
 from kdsweep.sweeper.address import StudyAddress
 from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
@@ -81,6 +83,7 @@ class SweepLoop:
         self.datasets = Datasets()
         self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
         self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.trained = False  # anything, in this session
         self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
@@ -131,9 +134,13 @@ class SweepLoop:
                 self.rounds = Rounds(
                     self.study, self.cells, points, self.folder, self.options.n_trials
                 )
-            with lease:
+            with lease, EnergyMeter() as meter:
                 try:
-                    self._train_all(content)
+                    try:
+                        self._train_all(content)
+                    finally:
+                        if self.trained:
+                            add_energy(self.folder, meter.joules)
                     self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
@@ -223,7 +230,7 @@ class SweepLoop:
         except BaseException as error:
             for batch in batches:
                 batch.training.stop(error)
-                self._give_back(batch, error)
+                self._give_back(batch.claims, batch.jobs, error)
             raise
 
     def _has_room(self, batches: Sequence[_Batch], deadline: float) -> bool:
@@ -322,16 +329,21 @@ class SweepLoop:
     def _start(self, claims: Sequence[Claim]) -> _Batch:
         """Begin to train some trials."""
         jobs = [self._job(claim) for claim in claims]
-        training = Running(
-            launch(
-                self.launcher,
-                self.session,
-                self.cells.composer,
-                jobs,
-                select(self.cells.plans, jobs),
-                create_pruning(self.study.storage),
+        self.trained = True
+        try:
+            training = Running(
+                launch(
+                    self.launcher,
+                    self.session,
+                    self.cells.composer,
+                    jobs,
+                    select(self.cells.plans, jobs),
+                    create_pruning(self.study.storage),
+                )
             )
-        )
+        except BaseException as error:
+            self._give_back(claims, jobs, error)
+            raise
         return _Batch(claims=claims, jobs=jobs, training=training)
 
     def _end(self, batch: _Batch) -> None:
@@ -339,7 +351,7 @@ class SweepLoop:
         try:
             errors = batch.training.result()
         except BaseException as error:
-            self._give_back(batch, error)
+            self._give_back(batch.claims, batch.jobs, error)
             raise
         before = len(self.failed)
         for claim, job, failure in zip(batch.claims, batch.jobs, errors, strict=True):
@@ -347,13 +359,15 @@ class SweepLoop:
                 self._fail(claim, job, failure)
         self._refuse_too_many(len(self.failed) - before, len(batch.claims))
 
-    def _give_back(self, batch: _Batch, error: BaseException) -> None:
+    def _give_back(
+        self, claims: Sequence[Claim], jobs: Sequence[Job], error: BaseException
+    ) -> None:
         """Leave what a batch did not finish to the next try, unless nobody expected the error."""
         if not isinstance(error, KeyboardInterrupt | KdsweepError):
             return
         stopped = isinstance(error, KeyboardInterrupt)
         reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
-        for claim, job in zip(batch.claims, batch.jobs, strict=True):
+        for claim, job in zip(claims, jobs, strict=True):
             if not self._finish(claim, job):
                 self.study.fail(claim, reason, final=False, record=None)
                 if stopped and claim.round == DRAWN:

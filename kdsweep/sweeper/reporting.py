@@ -13,7 +13,7 @@ from kdsweep.errors import reason_of
 from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.session import Session
 from kdsweep.report.answer import answer
-from kdsweep.report.files import save_report
+from kdsweep.report.files import save_report, to_track
 from kdsweep.report.table import details, print_sweep
 from kdsweep.results.cells import CellRecords, cells_of, read_records
 from kdsweep.results.data import Sweep
@@ -55,12 +55,6 @@ def report_study(
     if not cells:
         return
     sweep, _ = judge_sweep(summarise(study, cells), cells, folder, adaptive=adaptive)
-    tracker = session.tracker
-    session.tracking.stop_monitors()
-    parent = session.tracking.open_parent(study)
-    compared = log_study(tracker, parent, sweep, cells)
-    if optuna_study is not None:
-        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     session.display.note("writes the report")
     commands = follow_up(
         study,
@@ -73,9 +67,10 @@ def report_study(
     extras = search_figures(study, config.storage)
     with writable(folder):
         files = save_report(sweep, folder, extras=extras, commands=commands)
-    for path in files:
-        tracker.log_file(parent, path, str(Path("report") / path.parent.relative_to(folder)))
-    tracker.close(parent, "finished")
+    compared = log_report(session, sweep, cells, files)
+    tracker = session.tracker
+    if optuna_study is not None:
+        annotate(optuna_study, sweep, cells, table=tracker.table_url(study), page=tracker.run_url)
     print()
     print_sweep(sweep, part=details)
     print(f"\nReport: {files[0]}")
@@ -89,6 +84,35 @@ def report_study(
     print()
     for purpose, command in (commands | see_again(session, config, study)).items():
         print(f"{purpose}:\n  {command}")
+
+
+def log_report(
+    session: Session, sweep: Sweep, cells: Sequence[CellRecords], files: Sequence[Path]
+) -> list[str]:
+    """Give a study's parent run its verdict and its report, and close it.
+
+    Args:
+        session: whose MLflow has the runs.
+        sweep: judged; named as the study is in MLflow.
+        cells: of the sweep, in its order.
+        files: of its report, the page first.
+
+    Returns:
+        The runs to compare.
+    """
+    session.tracking.stop_monitors()
+    parent = session.tracking.open_parent(sweep.study)
+    compared = log_study(session.tracker, parent, sweep, cells)
+    _log_files(session, parent, files)
+    session.tracker.close(parent, "finished")
+    return compared
+
+
+def _log_files(session: Session, run: str, files: Sequence[Path]) -> None:
+    """Copy what is to be tracked of a report to a run."""
+    for path in to_track(files):
+        place = Path("report") / path.parent.relative_to(files[0].parent)
+        session.tracker.log_file(run, path, str(place))
 
 
 def give_up(session: Session, study: str, error: BaseException) -> None:
@@ -153,10 +177,15 @@ def follow_up(
 
 
 def report_single(session: Session, job: Job, outcome: Outcome) -> None:
-    """Print the table of one experiment."""
+    """Print the table of one experiment, and write its report beside its record."""
     assert outcome.record is not None
+    sweep = summarise(job.config.study or "experiment", cells_of([outcome.record]))
+    with writable(job.folder):
+        files = save_report(sweep, job.folder)
+    if outcome.record.run_id is not None:
+        _log_files(session, outcome.record.run_id, files)
     print()
-    print_sweep(summarise(job.config.study or "experiment", cells_of([outcome.record])))
-    print(f"\nOutput: {job.folder}")
+    print_sweep(sweep)
+    print(f"\nOutput: {job.folder}\nReport: {files[0]}")
     if job.config.tracking.backend != "none" and outcome.record.run_id is not None:
         print(f"See the run in MLflow:\n  {session.tracker.ui_command()}")

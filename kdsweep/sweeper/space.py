@@ -144,7 +144,7 @@ class Space:
         if plain["seeds"] > 1:
             plain["seeds"] = "several"  # how many, the study's race says
         for key in ("threads", "fuse", "bank", "channels_last", "checkpoint_every"):
-            del plain["train"][key]  # how it is trained, not what
+            plain["train"].pop(key, None)  # how it is trained, not what
         plain["distill"]["losses"] = with_floats(plain["distill"]["losses"])
         groups = [key for key in self.distributions if "." not in key and key not in plain]
         for key in self.distributions:

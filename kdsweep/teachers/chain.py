@@ -116,14 +116,13 @@ def check(config: Config, dataset: DeviceDataset, hardware: Hardware) -> None:
 
 def as_ensemble(store: Store, members: Sequence[Found], dataset: DeviceDataset) -> Found:
     """Several teachers as one: found by their keys, judged by the mean of their probabilities."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     key = digest("ensemble", [member.key for member in members])
     with store.lock("ensemble", key):
         there = teachers.find(store, "ensemble", key)
         if there is None:
-            said = [load_file(member.folder / LOGITS)["logits"] for member in members]
-            mean = torch.stack([one.softmax(-1) for one in said]).mean(0).log()
+            mean = torch.stack([one.logits.softmax(-1) for one in members]).mean(0).log()
             metas = [member.meta for member in members]
             labels = dataset.evaluation.labels.cpu()
             meta = dataclasses.replace(

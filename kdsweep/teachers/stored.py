@@ -55,6 +55,13 @@ class Found:
         return self.folder / WEIGHTS
 
     @property
+    def logits(self) -> Tensor:
+        """Its answers to the evaluation images [n, K], read from its file."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / LOGITS)["logits"]
+
+    @property
     def metrics(self) -> dict[str, float]:
         """On the evaluation images, after the last epoch; with its efficiency if it was timed."""
         return with_efficiency(dict(self.meta.metrics), self.meta.costs, self.meta.prefix)
@@ -140,7 +147,7 @@ def replay(found: Found) -> Trained:
         status="finished",
         history=found.meta.history,
         state=load_file(found.weights),
-        logits=load_file(found.folder / LOGITS)["logits"],
+        logits=found.logits,
         seconds=found.meta.seconds,
     )
 
@@ -157,8 +164,6 @@ def student_metrics(
 
     ``delta_vs_baseline`` is in points of accuracy. Empty for a student that did not finish.
     """
-    from safetensors.torch import load_file
-
     if trained.logits is None:
         return {}
     prefix = dataset.evaluation.prefix
@@ -168,8 +173,7 @@ def student_metrics(
     if alone is not None:
         measured["delta_vs_baseline"] = measured[f"{prefix}_accuracy"] - alone
     if teacher is not None:
-        taught = load_file(teacher.folder / LOGITS)["logits"]
-        mine = trained.logits[None]
+        taught, mine = teacher.logits, trained.logits[None]
         measured[f"{prefix}_agreement"] = float(agreement(mine, taught)[0])
         measured[f"{prefix}_fidelity_kl"] = float(fidelity_kl(mine, taught)[0])
     return measured

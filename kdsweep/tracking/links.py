@@ -61,16 +61,22 @@ def table_view(filter_: str, *, sort: str, columns: Mapping[str, int]) -> str:
     )
 
 
-def ui_command(uri: str, database: Path | None) -> str:
+def ui_command(uri: str, database: Path | None, *, whole: bool = False) -> str:
     """The shell command that opens a store, to be run in the present working directory.
 
     A server is its own UI, so it is opened in a browser.
+
+    Args:
+        uri: the store's.
+        database: its file, where it is SQLite.
+        whole: with all of the file's path, wherever that is.
     """
     if uri.startswith(("http://", "https://")):
         return f"{_program('python')} -m webbrowser {shlex.quote(page(uri))}"
     if database is not None:
         here = Path.cwd()
-        shown = database.relative_to(here) if database.is_relative_to(here) else database
+        inside = database.is_relative_to(here) and not whole
+        shown = database.relative_to(here) if inside else database
         uri = f"sqlite:///{shown.as_posix()}"
     program = _program("mlflow", f"{_program('python')} -m mlflow")
     return f"{program} ui --workers 1 --backend-store-uri {shlex.quote(hide_passwords(uri))}"

@@ -30,6 +30,7 @@ class Store:
     experiment: str
     lock: Path  # held by one process of this root at a time, for what must not race
     database: Path | None = None  # the file, where the store is SQLite; absolute
+    whole: bool = False  # root was given as a whole path, so that is how paths are shown
     artifacts: Path | None = None  # where a new experiment keeps its files; None: a server chooses
 
     @property
@@ -44,7 +45,7 @@ def resolve(config: TrackingConfig, *, root: Path) -> Store:
     Raises:
         UserError: The address is one that MLflow can't keep runs at.
     """
-    root = root.absolute()
+    whole, root = root.is_absolute(), root.absolute()
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     experiment = config.experiment
     if experiment == TrackingConfig.experiment:
@@ -68,6 +69,7 @@ def resolve(config: TrackingConfig, *, root: Path) -> Store:
             experiment=experiment,
             lock=database.with_name(database.name + ".lock"),
             database=database,
+            whole=whole,
             artifacts=database.parent / ARTIFACTS,
         )
     if scheme in ("", "file"):

@@ -347,7 +347,8 @@ class Tracker:
         """The shell command that opens this store in MLflow's UI."""
         if self._connection is None:
             return ""
-        return links.ui_command(self._connection.store.uri, self._connection.store.database)
+        store = self._connection.store
+        return links.ui_command(store.uri, store.database, whole=store.whole)
 
     def flush(self) -> None:
         """Wait until everything that was logged is in the store.

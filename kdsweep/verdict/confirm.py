@@ -24,6 +24,9 @@ class Confirmation:
     shrinkage: tuple[float | None, ...]  # points: the map's difference minus the fresh one
     images: tuple[Crossed, ...]  # each finalist's interval over seeds and images, if asked for
 
+    def __str__(self) -> str:
+        return str(self.outcome)
+
 
 def confirm(
     scores: Sequence[Array],

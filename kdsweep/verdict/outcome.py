@@ -62,6 +62,15 @@ class Outcome:
     baseline_mean: tuple[float, ...]  # percent, of each baseline's seeds that were used
     baseline_n: tuple[int, ...]
     trainings: int  # of cells and baselines that the rounds so far have asked for
+    labels: tuple[str, ...] = ()  # of the cells, in their order, where they have names
+
+    def __str__(self) -> str:
+        """The answer, and each cell's verdict with its interval and number of seeds."""
+        from kdsweep.verdict.text import answer_sentence, cell_sentence
+
+        labels = self.labels or [f"cell {i}" for i in range(1, len(self.cells) + 1)]
+        lines = [cell_sentence(*pair) for pair in zip(labels, self.cells, strict=True)]
+        return "\n".join([answer_sentence(self), *lines])
 
     @property
     def pending(self) -> tuple[int, ...]:

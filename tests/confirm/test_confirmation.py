@@ -19,7 +19,8 @@ from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.confirm.selection import Finalist, Selection
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs.job import Job, Outcome
-from kdsweep.results.record import NetworkRecord, Record, write_record
+from kdsweep.results.cells import cells_of
+from kdsweep.results.record import Bin, NetworkRecord, Record, write_record
 from kdsweep.teachers.stored import save_correct
 from tests.results.made import COSTS, record
 
@@ -243,3 +244,41 @@ def test_a_password_that_was_not_kept_is_asked_for(tmp_path: Path, training: Tra
     given = f"sqlite:///{tmp_path}/runs.db"
     confirm(tmp_path, config, tracking_uri=given)
     assert {job.config.tracking.uri for job in training.jobs} == {given}
+
+
+def test_mlflow_has_its_verdict_and_its_report(tmp_path: Path, training: Training) -> None:
+    from mlflow import MlflowClient
+
+    config = dataclasses.replace(TRAINED, tracking=TrackingConfig())
+    training.breaking = {2}
+    with pytest.raises(TrainingError, match="the disk is full"):
+        confirm(tmp_path, config)
+    training.breaking = set()
+    lines = confirm(tmp_path, config)["lines"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "kdsweep"]
+    runs = client.search_runs(
+        [experiment.experiment_id], "tags.`kdsweep.study` = 's-confirmation-1'"
+    )
+    (parent,) = [run for run in runs if run.data.tags["kdsweep.kind"] == "sweep"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["kdsweep.verdict"] == lines[0]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith(f"**{lines[0]}**")
+    assert "confirm it on fresh seeds" not in note
+    assert parent.data.metrics["cells"] == 2
+    words = ("better", "worse", "equivalent", "open")
+    assert sum(parent.data.metrics[f"cells_{word}"] for word in words) == 2
+    there = [file.path for file in client.list_artifacts(parent.info.run_id, "report")]
+    assert there == ["report/data", "report/report.html", "report/report.md"]
+
+
+def test_the_reliability_on_validation_is_not_shown_as_that_on_test() -> None:
+    bins = (Bin(number=3, images=7, confidence=25.5, right=20.0),)
+    made = record(0, [70.0])
+    seeds = {s: dataclasses.replace(one, reliability=bins) for s, one in made.seeds.items()}
+    alone = tuple(dataclasses.replace(one, reliability=bins) for one in made.baselines)
+    (cell,) = cells_of([dataclasses.replace(made, seeds=seeds, baselines=alone)])
+    on_test = confirmation._as_test(cell).last
+    assert [one.reliability for one in on_test.seeds.values()] == [()]
+    assert {one.reliability for one in on_test.baselines} == {()}

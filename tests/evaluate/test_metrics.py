@@ -13,6 +13,7 @@ from kdsweep.evaluate.metrics import (
     correct,
     fidelity_kl,
     per_class_accuracy,
+    reliability,
 )
 
 N, IMAGES, K = 3, 200, 8
@@ -188,3 +189,19 @@ def test_no_value_is_read_back_to_the_host(logits: Tensor, labels: Tensor) -> No
         assert value.shape == (N,)
     assert per_class_accuracy(empty, names).shape == (N, K)
     assert correct(empty, names).shape == (N, IMAGES)
+
+
+def test_reliability_by_hand() -> None:
+    # Confidences 0.9, 0.92: right, wrong, in the bin (13/15, 14/15]; 0.6: right, in (8/15, 9/15].
+    confidence = torch.tensor([0.9, 0.92, 0.6 - 1e-9], dtype=torch.float64)
+    logits = torch.stack([confidence.log(), (1 - confidence).log()], 1)
+    low, high = reliability(logits, torch.tensor([0, 1, 0]))
+    assert low == (8, 1, pytest.approx(60), 100.0)
+    assert high == (13, 2, pytest.approx(91), 50.0)
+
+
+def test_the_gaps_of_reliability_are_the_calibration_error(logits: Tensor, labels: Tensor) -> None:
+    bins = reliability(logits[0], labels)
+    gaps = sum(n * abs(sure - right) for _, n, sure, right in bins) / 100 / len(labels)
+    assert gaps == pytest.approx(classification_metrics(logits, labels)["ece"][0].item())
+    assert sum(n for _, n, _, _ in bins) == len(labels)

@@ -10,6 +10,7 @@ import pytest
 from kdsweep.report import charts, costs
 from kdsweep.report.chart import Chart, Series
 from kdsweep.results.data import CellVerdict, Look, Measures, Sweep, summarise
+from kdsweep.results.record import Bin
 from tests.report.sweeps import curve, judged, temperatures
 
 
@@ -173,6 +174,35 @@ def test_fidelity_and_calibration_need_their_measures() -> None:
     chart = charts.calibration(measured)
     assert chart is not None
     assert (chart.rows, chart.series[0].points[0].x) == (("T=2",), 0.2)
+
+
+def test_reliability_of_teacher_baseline_and_best() -> None:
+    sweep = judged()
+    assert sweep.baseline is not None
+    assert charts.reliability(sweep) is None
+    bins = (
+        Bin(number=5, images=19, confidence=35.0, right=90.0),  # too few to say anything
+        Bin(number=13, images=20, confidence=91.0, right=70.5),
+    )
+    measures = Measures(reliability=bins)
+    cells = tuple(replace(cell, measures=measures) for cell in sweep.cells)
+    baseline = replace(sweep.baseline, measures=measures)
+    found = lines_of(charts.reliability(replace(sweep, cells=cells, baseline=baseline)))
+    assert list(found) == ["open", "baseline", "best"]
+    assert [(p.x, p.y) for p in found["open"].points] == [(0, 0), (100, 100)]
+    (point,) = found["best"].points
+    assert (point.x, point.y) == (91.0, 70.5)
+    assert point.note == "91.0 % sure of 20 answers, 70.5 % of which are right"
+
+
+def test_a_cell_alone_is_neither_the_best_nor_one_of_others() -> None:
+    sweep = replace(judged(), cells=judged().cells[:1])
+    chart = charts.accuracy_against_size(sweep)
+    assert chart is not None
+    assert [one.name for one in chart.series][-1] == "T=1"
+    bins = Measures(reliability=(Bin(number=13, images=20, confidence=91.0, right=70.5),))
+    alone = replace(sweep, cells=(replace(sweep.cells[0], measures=bins),))
+    assert [one.name for one in charts.reliability(alone).series][1:] == ["T=1"]  # type: ignore[union-attr]
 
 
 def test_the_data_as_csv() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kdsweep.report.grid import grid, shown_average, shown_place
+from kdsweep.report.map import difference_map
 from kdsweep.results.data import CellVerdict, Sweep
 from tests.report.sweeps import grid_sweep
 
@@ -85,9 +86,9 @@ def test_what_failed_says_so() -> None:
 
 def test_its_csv_has_a_line_for_each_place() -> None:
     sweep = decided()
-    found = grid(sweep)
+    found = difference_map(sweep)
     assert found is not None
-    lines = found.to_csv(sweep).splitlines()
+    lines = found.to_csv().splitlines()
     assert len(lines) == 7
     assert lines[3] == "0.25,4.0,0.75,0.25,1.25,better,2,complete"
     assert lines[1] == "0.25,1.0,,,,,0,"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsweep.report.files import save_report
+from kdsweep.report.files import save_report, to_track
 from kdsweep.report.html import Extra, render_html
 from kdsweep.report.markdown import render_markdown
 from kdsweep.results.data import Provenance, Sweep
@@ -129,6 +129,12 @@ def test_what_was_run_and_how_to_run_the_best_again() -> None:
         assert expected in page.text
 
 
+def test_the_command_of_a_cell_alone_stands_there_once() -> None:
+    sweep = replace(judged(), cells=judged().cells[:1], provenance=replace(RUN, best=RUN.command))
+    assert light(sweep).text.count(RUN.command) == 1
+    assert render_markdown(sweep).count(RUN.command) == 1
+
+
 def test_no_path_of_one_machine() -> None:
     cell = replace(judged().cells[2], reason="/home/me/images/cat.png is no picture")
     sweep = replace(judged(), cells=(*judged().cells[:2], cell))
@@ -182,8 +188,11 @@ def test_the_files_and_their_sizes(tmp_path: Path) -> None:
     paths = save_report(replace(raced(), provenance=RUN), tmp_path, extras=[extra])
     names = [str(path.relative_to(tmp_path)) for path in paths]
     assert names[:3] == ["report.html", "report-light.html", "report.md"]
-    assert {"pictures/race.svg", "pictures/race.csv", "pictures/search_slice.csv"} <= set(names)
+    assert {"pictures/race.svg", "data/race.csv", "data/search_slice.csv"} <= set(names)
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
+    assert {str(path.relative_to(tmp_path)) for path in to_track(paths)} == {
+        "report.html", "report.md", *(name for name in names if name.startswith("data/"))
+    }  # fmt: skip
     full, small = (path.read_text(encoding="utf-8") for path in paths[:2])
     assert len(small) < 400_000
     assert full.count("plotly.js v") == 1

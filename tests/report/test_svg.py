@@ -8,7 +8,7 @@ import pytest
 from kdsweep.report.chart import Axis, Chart, Point, Series
 from kdsweep.report.charts import charts
 from kdsweep.report.interactive import figure
-from kdsweep.report.svg import standalone, svg, ticks
+from kdsweep.report.svg import svg, ticks
 from kdsweep.results.data import Cell
 from tests.report.sweeps import judged, temperatures
 
@@ -32,8 +32,6 @@ def test_every_chart_is_valid_and_says_what_it_shows(chart: Chart) -> None:
     assert set(chart.rows) <= set(words(root))
     texts = [text for series in chart.series for text in series.texts]
     assert set(texts) <= set(words(root))
-    inside = parsed(standalone(chart))
-    assert any("prefers-color-scheme" in (e.text or "") for e in inside.iter(f"{NAMESPACE}style"))
 
 
 @pytest.mark.parametrize("chart", charts(judged()), ids=lambda chart: chart.key)

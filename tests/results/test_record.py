@@ -16,6 +16,7 @@ from kdsweep.errors import UserError
 from kdsweep.results.record import (
     RECORD,
     VERSION,
+    Bin,
     NetworkRecord,
     Record,
     find_record,
@@ -27,6 +28,7 @@ from tests.results.made import COSTS, network, record
 TEACHER = NetworkRecord(
     key="t", name="resnet56", seed=0, metrics={"val_accuracy": 80.0}, per_class={"0": 81.5},
     costs=COSTS, history=({"epoch": 1.0, "val_accuracy": 60.0},),
+    reliability=(Bin(number=3, images=7, confidence=25.5, right=20.0),),
 )  # fmt: skip
 
 
@@ -52,6 +54,19 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path, made: Record) -> Non
     assert isinstance(again.baselines[0], NetworkRecord)
     assert isinstance(again.values, tuple)
     assert isinstance(again.seeds[min(again.seeds)].history, tuple)
+
+
+def test_reliability_is_read_as_it_was_written_and_may_be_missing(tmp_path: Path) -> None:
+    made = record(0, [70.0], teacher=TEACHER)
+    write_record(tmp_path, made)
+    again = read_record(tmp_path)
+    assert again.teacher == TEACHER
+    plain = json.loads((tmp_path / RECORD).read_text())
+    for one in (plain["teacher"], plain["seeds"]["0"]):
+        del one["reliability"]
+    (tmp_path / RECORD).write_text(json.dumps(plain))
+    older = read_record(tmp_path)
+    assert older.teacher == dataclasses.replace(TEACHER, reliability=())
 
 
 def test_a_file_that_is_not_there_is_none_and_is_told(tmp_path: Path) -> None:

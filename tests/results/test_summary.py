@@ -12,7 +12,7 @@ from kdsweep.results.cells import cells_of
 from kdsweep.results.data import Sweep
 from kdsweep.results.data import summarise as mean_of
 from kdsweep.results.facts import notes
-from kdsweep.results.record import Record
+from kdsweep.results.record import Bin, Record
 from kdsweep.results.summary import summarise, unit_of
 from tests.results.made import network, record
 
@@ -143,3 +143,21 @@ def test_what_makes_the_numbers_say_little(
     caveat = summary([record(0, [70.0], point=point, config=config)]).caveat
     assert expected in caveat
     assert bool(caveat) == bool(expected)
+
+
+def test_the_reliability_of_several_seeds_is_that_of_all_their_answers() -> None:
+    made = record(0, [70.0, 71.0], BASE)
+    low, mid = (
+        Bin(number=4, images=10, confidence=30.0, right=20.0),
+        Bin(number=4, images=30, confidence=32.0, right=40.0),
+    )
+    high = Bin(number=13, images=5, confidence=90.0, right=80.0)
+    seeds = {0: (low, high), 1: (mid,)}
+    given = {
+        seed: dataclasses.replace(one, reliability=seeds[seed]) for seed, one in made.seeds.items()
+    }
+    cell = summary([dataclasses.replace(made, seeds=given)]).cells[0]
+    assert cell.measures.reliability == (
+        Bin(number=4, images=40, confidence=31.5, right=35.0),
+        high,
+    )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from kdsweep.jobs.logged import of_seed
-from kdsweep.results.cells import cells_of
+from kdsweep.results.cells import CellRecords, cells_of
+from kdsweep.results.data import Sweep
 from kdsweep.results.judgement import judge_sweep
+from kdsweep.results.race import Race
 from kdsweep.results.summary import summarise
 from kdsweep.sweeper.glance import COMPARED, log_study, open_page
 from kdsweep.tracking import Tracker
@@ -50,7 +52,7 @@ def test_the_table_of_a_study_has_its_cells_and_the_baseline(
         )
         records.append(dataclasses.replace(made, run_id=run))
     cells = cells_of(records)
-    sweep, _ = judge_sweep(summarise("s", cells), cells, tmp_path, adaptive=False)
+    sweep = _judged(cells, tmp_path)
     first = log_study(tracker, parent, sweep, cells)
     compared = log_study(tracker, parent, sweep, cells)  # as a rerun does
     tracker.flush()
@@ -94,3 +96,10 @@ def test_the_table_of_a_study_has_its_cells_and_the_baseline(
     assert "13 of 13 trials are complete." in note
     assert (read.metrics["trials"], read.metrics["cells"]) == (13, 12)
     assert read.tags["kdsweep.verdict"] in note
+
+
+def _judged(cells: list[CellRecords], folder: Path) -> Sweep:
+    race = Race.of(cells, margin=0.5)
+    assert race is not None
+    race.write(folder)
+    return judge_sweep(summarise("s", cells), cells, folder, adaptive=False)[0]

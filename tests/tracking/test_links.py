@@ -34,6 +34,8 @@ def test_the_command_is_relative_to_the_working_directory_and_quoted(
     database = tmp_path / "my runs" / "mlflow.db"
     monkeypatch.chdir(tmp_path)
     assert shlex.split(ui_command("", database))[-1] == "sqlite:///my runs/mlflow.db"
+    whole = ui_command("", database, whole=True)
+    assert shlex.split(whole)[-1] == f"sqlite:///{database}"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert shlex.split(ui_command("", database))[-1] == f"sqlite:///{database}"

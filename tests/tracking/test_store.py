@@ -19,6 +19,8 @@ def test_the_default_is_a_file_under_the_root(
     assert store.artifacts == tmp_path / "mlruns" / "artifacts"
     assert store.experiment == "kdsweep"
     assert not (tmp_path / "mlruns").exists()
+    assert not store.whole
+    assert resolve(TrackingConfig(), root=tmp_path / "mlruns").whole
 
 
 def test_the_environment_wins_over_the_default_and_the_setting_over_the_environment(
