@@ -24,7 +24,7 @@ from tests.conftest import Command
 NOT_IMPORTED = {
     "cmaes", "pyarrow", "psycopg2-binary", "hydra-joblib-launcher",
     "hydra-submitit-launcher", "onnx", "onnxscript",
-    "nvidia-ml-py", "psutil", "mkdocstrings-python", "ruff", "zensical",
+    "psutil", "mkdocstrings-python", "ruff", "zensical",
 }  # fmt: skip
 
 
