@@ -25,6 +25,11 @@ SWEEP = (
 )  # fmt: skip
 
 
+def _hear_ctrl_c() -> None:
+    """Of a shell's background job, whose children would never hear it, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Screen:
     """A command's terminal, read for as long as something is awaited."""
 
@@ -38,6 +43,7 @@ class Screen:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
+            preexec_fn=_hear_ctrl_c,
         )
         os.close(theirs)
         self.terminal = Terminal(COLUMNS, ROWS)
