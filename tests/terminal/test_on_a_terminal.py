@@ -25,9 +25,11 @@ SWEEP = (
 )  # fmt: skip
 
 
-def _hear_ctrl_c() -> None:
-    """Of a shell's background job, whose children would never hear it, too."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job, and whatever it starts, would never hear Ctrl-C.
+HEARING = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('kdsweep', run_name='__main__', alter_sys=True)"
+)
 
 
 class Screen:
@@ -37,13 +39,12 @@ class Screen:
         self.end, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kdsweep", *arguments],
+            [sys.executable, "-c", HEARING, *arguments],
             cwd=cwd,
             env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(REPOSITORY)},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            preexec_fn=_hear_ctrl_c,
         )
         os.close(theirs)
         self.terminal = Terminal(COLUMNS, ROWS)
