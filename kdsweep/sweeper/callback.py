@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
-from kdsweep.errors import Refusal
+from kdsweep.errors import Refusal, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,8 +23,16 @@ class ReportCallback(Callback):
     """Ends the sweep of another sweeper with its report; makes the folders that it needs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See to it that the study's database can be made."""
-        if config.hydra.sweeper._target_ != OWN and config.storage.startswith("sqlite:///"):
+        """See to it that the sweeper's numbers are right and the study's database can be made."""
+        if config.hydra.sweeper._target_ == OWN:
+            return
+        from kdsweep.sweeper.options import check_numbers
+
+        try:
+            check_numbers(config.hydra.sweeper)
+        except UserError as error:  # Hydra would only warn of it
+            raise Refusal(error) from None
+        if config.storage.startswith("sqlite:///"):
             file = Path(config.storage.removeprefix("sqlite:///"))
             file.parent.mkdir(parents=True, exist_ok=True)
 

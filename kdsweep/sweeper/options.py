@@ -72,6 +72,19 @@ class SweeperOptions:
         )
 
 
+def check_numbers(given: Mapping[str, Any]) -> None:
+    """Check the numbers that the official sweeper (``hydra/sweeper=optuna``) uses unchecked.
+
+    Raises:
+        UserError: one is not of its type or out of its range.
+    """
+    for key in ("n_trials", "n_jobs"):
+        if key in given:
+            _whole(key, given[key], 1, MOST_TRIALS)
+    if "max_failure_rate" in given:
+        _number("max_failure_rate", given["max_failure_rate"], 0, 1)
+
+
 def _refuse_unknown(key: str, known: Sequence[str]) -> None:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {KEY}.{close[0]}?" if close else ""
