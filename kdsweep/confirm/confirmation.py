@@ -88,6 +88,7 @@ def confirm_study(
         for job in jobs:
             require_test_images(job.config)
         selection.write(folder / "selection.json")
+    _announce(selection)
     own = _study(selection)
     with Session(jobs[0].config) as session:
         try:
@@ -112,6 +113,27 @@ def confirm_study(
     print(f"\nReport: {files[0]}\nVerdict: {folder / 'verdict.json'}")
     print(f"Hand its best student over:\n  python -m kdsweep.package study={name}{_where(root)}")
     return confirmed
+
+
+def _announce(selection: Selection) -> None:
+    """Say what is to be trained, and how much that is."""
+    finalists, seeds = len(selection.finalists), selection.seeds
+    each = baseline_seeds(seeds, finalists)
+    names = "; ".join(
+        " ".join(f"{key.removeprefix('distill.')}={value}" for key, value in one.point.items())
+        for one in selection.finalists
+    )
+    log.info("confirms %s", names)
+    log.info(
+        "%d x %d seeds + %d of each baseline = %d trainings or more; test is opened once, at "
+        "their end",
+        finalists,
+        seeds,
+        each,
+        finalists * seeds + each,
+    )
+    if all(one.difference is not None and one.difference < 0 for one in selection.finalists):
+        log.warning("on validation none of them is better than the student alone")
 
 
 def _job(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kdsweep.results.cells import CellRecords
-from kdsweep.results.data import Cell, Sweep, best_cell, difference
+from kdsweep.results.data import Cell, Sweep, best_cell, difference, summarise
 from kdsweep.results.judgement import ADAPTIVE, GONE, ONE_SEED
 from kdsweep.results.provenance import given_of
 from kdsweep.verdict import RaceDesign, baseline_seeds
@@ -16,6 +16,7 @@ SEEDS = 20  # of a confirmation
 TOP = 3  # cells of a confirmation at most
 FEW = 60  # more seeds that are worth proposing
 OTHER = ("dist", "dkd", "logit_mse", "nkd", "standardized", "hinton")  # losses of any pair
+_EPOCHS = "teacher.epochs"
 _AXES = ("distill.temperature", "distill.alpha")
 
 
@@ -52,6 +53,8 @@ def next_step(
     undecided = _nearest(sweep)
     if undecided is not None:
         return _decide(sweep, cells, undecided, where)
+    if (weak := _weak_teacher(sweep, cells)) is not None:
+        return Step(weak, f"{_again(cells, **{_EPOCHS: str(_longer(cells))})}{where}")
     fixed = {k: v for k, v in first.items() if not k.startswith(("distill", "seed", "study"))}
     seeds = str(max(3, int(cells[0].last.config["seeds"])))
     tried = {given_of(cell).get("distill", "hinton") for cell in cells}
@@ -72,6 +75,30 @@ def _confirm(study: str, sweep: Sweep, top: int, where: str) -> Step:
         f"Confirm {what}, on fresh seeds and on test ({trainings} trainings)",
         f"python -m kdsweep.confirm study={study}{where} top={top} seeds={SEEDS}",
     )
+
+
+def _weak_teacher(sweep: Sweep, cells: Sequence[CellRecords]) -> str | None:
+    """What to do about an only teacher that knows less than the student alone; else None."""
+    config = cells[0].last.config
+    if sweep.teacher is None or sweep.baseline is None or sweep.unit != "%":
+        return None
+    if config["teacher"]["checkpoint"] is not None or _EPOCHS in given_of(cells[0]):
+        return None
+    teacher = summarise(sweep.teacher.accuracy_by_seed).mean
+    alone = summarise(sweep.baseline.accuracy_by_seed).mean
+    if not teacher < alone:
+        return None
+    count = _race(len(cells), int(config["seeds"]), _rounds(cells))
+    return (
+        f"The teacher ({teacher:.2f} %) knows less than the student alone ({alone:.2f} %); "
+        f"train it longer first ({count}, and the teacher)"
+    )
+
+
+def _longer(cells: Sequence[CellRecords]) -> int:
+    """Epochs of a teacher that is to learn more: four times as many."""
+    config = cells[0].last.config
+    return 4 * int(config["teacher"]["epochs"] or config["train"]["epochs"])
 
 
 def _gains(sweep: Sweep) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,11 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
 
 
 def confirm(
-    root: Path, config: Config = TRAINED, tracking_uri: str | None = None
+    root: Path,
+    config: Config = TRAINED,
+    tracking_uri: str | None = None,
+    *,
+    difference: float = 1.0,
 ) -> dict[str, Any]:
     """Confirm trials 1 and 2, chosen before and trained with ``config``; the verdict's file."""
     folder = root / "confirmations" / "s"
@@ -112,7 +117,7 @@ def confirm(
             trial=trial,
             point={"distill.temperature": str(trial)},
             value=60.0,
-            difference=1.0,
+            difference=difference,
             overrides=(f"distill.temperature={trial}",),
             config=dataclasses.asdict(config),
         )
@@ -131,6 +136,22 @@ def confirm(
     )  # fmt: skip
     verdict: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
     return verdict
+
+
+@pytest.mark.parametrize(("difference", "warned"), [(1.0, False), (-0.5, True)])
+def test_what_is_trained_is_said_first(
+    tmp_path: Path,
+    training: Training,
+    caplog: pytest.LogCaptureFixture,
+    difference: float,
+    warned: bool,
+) -> None:
+    caplog.set_level(logging.INFO)
+    confirm(tmp_path, difference=difference)
+    said = [record.message for record in caplog.records if "kdsweep.confirm" in record.name]
+    assert "confirms temperature=1; temperature=2" in said
+    assert "2 x 3 seeds + 5 of each baseline = 11 trainings or more" in " ".join(said)
+    assert ("none of them is better than the student alone" in " ".join(said)) == warned
 
 
 def test_a_finalist_without_a_record_is_trained_again(tmp_path: Path, training: Training) -> None:

@@ -12,7 +12,7 @@ from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise
 from kdsweep.sweeper.next_step import Step, next_step
 from kdsweep.sweeper.reporting import follow_up
-from tests.results.made import record
+from tests.results.made import network, record
 
 BASE = (70.0, 71.0, 69.5, 70.2, 70.4, 69.9)
 UP, DOWN, SAME = (80.0, 80.5, 80.2), (60.0, 60.5, 60.2), (70.3, 71.2, 69.4)
@@ -57,6 +57,25 @@ def test_where_all_harm_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     assert found.command == (
         "python -m kdsweep -m experiment=smoke distill=dist,dkd,logit_mse seeds=3 root=r"
     )
+
+
+def test_a_teacher_that_knows_less_than_the_student_is_trained_longer(tmp_path: Path) -> None:
+    def taught_by(accuracy: float, **given: str) -> Step:
+        teacher = network(0, accuracy, key="t", name="resnet8")
+        found = records(DOWN, DOWN, **given)
+        return step(tmp_path, [dataclasses.replace(one, teacher=teacher) for one in found])
+
+    found = taught_by(66.0, experiment="quickstart", study="mine")
+    assert found.purpose == (
+        "The teacher (66.00 %) knows less than the student alone (70.17 %); train it longer first "
+        "(11 trainings, and the teacher)"
+    )
+    assert found.command == (
+        "python -m kdsweep -m distill.temperature=1,2 experiment=quickstart "
+        "teacher.epochs=60 root=r"
+    )
+    assert "other losses" in taught_by(90.0).purpose
+    assert "other losses" in taught_by(66.0, **{"teacher.epochs": "3"}).purpose
 
 
 def test_losses_that_were_tried_are_not_proposed_again(tmp_path: Path) -> None:
