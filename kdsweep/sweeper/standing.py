@@ -11,7 +11,7 @@ from kdsweep.results.race import Race
 from kdsweep.results.record import Record
 from kdsweep.results.summary import summarise
 from kdsweep.terminal.screen import Best, Standing
-from kdsweep.verdict import Cell, Verdict
+from kdsweep.verdict import Cell, Outcome, RaceDesign, Verdict
 
 
 def standing(
@@ -55,6 +55,8 @@ def standing(
         )
     raced = cells_of([record for record in records if record.round > DRAWN], race.keys)
     outcome = race.judge(raced, metric)
+    raced_at_most = race.design.trainings(rounds)
+    most += trainings_at_most(race.design, outcome, rounds) - raced_at_most
     return Standing(
         study=study,
         cells=len(outcome.cells),
@@ -65,11 +67,28 @@ def standing(
         ),
         round=round_,
         rounds=rounds,
-        trained=count,
+        trained=min(trained, most),
         most=most,
         fixed=fixed,
         best=_best(outcome.cells, race.labels()),
     )
+
+
+def trainings_at_most(design: RaceDesign, outcome: Outcome, rounds: int) -> int:
+    """Trainings of a race's cells and baselines, if no further cell leaves before its end.
+
+    Args:
+        design: of the race.
+        outcome: of its rounds so far.
+        rounds: after which it ends.
+    """
+    if not outcome.round:
+        return design.trainings(rounds)
+    rounds = max(rounds, outcome.round)  # an earlier command may have asked for more
+    cells = design.cell_seeds(rounds) - design.cell_seeds(outcome.round)
+    baselines = design.baseline_seeds(rounds) - design.baseline_seeds(outcome.round)
+    groups = {design.groups[i] for i in outcome.pending}
+    return outcome.trainings + len(outcome.pending) * cells + len(groups) * baselines
 
 
 def _best(cells: Sequence[Cell], labels: Sequence[str]) -> Best | None:

@@ -120,16 +120,16 @@ class Display:
             self.running.append(progress)
             self.phase = ""
 
-    def end(self, progress: Progress) -> None:
-        """A training has ended."""
+    def end(self, progress: Progress, *, trained: bool = True) -> None:
+        """A training has ended; ``trained``: to its last epoch."""
         with self.lock:
             self.running.remove(progress)
-            if progress.counts:
+            if progress.counts and trained:
                 self.finished += progress.members
                 self.seconds += self.clock() - progress.started
                 if self.standing is not None:
-                    trained = min(self.standing.trained + progress.members, self.standing.most)
-                    self.standing = dataclasses.replace(self.standing, trained=trained)
+                    count = min(self.standing.trained + progress.members, self.standing.most)
+                    self.standing = dataclasses.replace(self.standing, trained=count)
 
     def refresh(self) -> None:
         """Draw now."""

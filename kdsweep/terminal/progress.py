@@ -73,7 +73,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         seconds = self.display.clock() - self.started
-        self.display.end(self)
+        self.display.end(self, trained=error is None)
         if error is None:
             log.info("%s: %s in %.1f s", self.title, self.epoch_text or "done", seconds)
 

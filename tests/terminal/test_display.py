@@ -112,6 +112,17 @@ def test_two_trainings_at_once() -> None:
         assert display.standing.trained == 15, "some may have no record yet"
 
 
+def test_a_training_that_is_interrupted_is_not_counted() -> None:
+    terminal, clock = Terminal(80), Clock()
+    with on(terminal, clock) as display:
+        display.show(AT)
+        with pytest.raises(KeyboardInterrupt), student(display) as one:
+            one.step(30, 100)
+            raise KeyboardInterrupt
+        assert display.standing is not None
+        assert display.standing.trained == AT.trained
+
+
 def test_what_is_printed_and_logged_goes_above(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, clock = Terminal(60), Clock()
     monkeypatch.setattr(sys, "stdout", terminal)
