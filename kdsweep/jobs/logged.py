@@ -35,10 +35,16 @@ def _part_as_yaml(key: str, value: str) -> str:
 
 
 def logged_params(config: Config) -> dict[str, object]:
-    """The configuration without what only says where things go."""
+    """The configuration without what only says where things go, or is read by nothing.
+
+    Of a network that learns from labels alone a temperature would be one more cell's in MLflow's
+    comparison.
+    """
     plain = without_passwords(dataclasses.asdict(config))
     for key in ("root", "study", "trial", "tracking", "engine"):
         del plain[key]
+    if not config.distill.losses:
+        del plain["distill"]["temperature"], plain["distill"]["alpha"]
     return plain
 
 

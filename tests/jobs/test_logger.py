@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kdsweep.config import Config, TrackingConfig
+from kdsweep.config import Config, DistillConfig, TrackingConfig
 from kdsweep.jobs.job import Job
-from kdsweep.jobs.logged import as_yaml, mean_history, mean_metrics, of_seed
+from kdsweep.jobs.logged import as_yaml, logged_params, mean_history, mean_metrics, of_seed
 from kdsweep.jobs.logger import RunLogger
 from kdsweep.tracking import RunRecord
 from kdsweep.tracking.session import TrackingSession
@@ -162,6 +162,16 @@ def test_no_metric_of_a_seed_has_the_name_of_a_cells(
     others = {name for metrics in shown.values() for name in metrics}
     assert {"seed/val_accuracy", "seed/delta_vs_baseline"} < others
     assert not {name for name in others if not name.startswith(("seed/", "system/"))}
+
+
+def test_what_learns_from_labels_alone_has_no_temperature() -> None:
+    taught = logged_params(Config(distill=DistillConfig(losses={"hinton": {"weight": 1.0}})))
+    alone = logged_params(Config(distill=DistillConfig(losses={})))
+    assert taught.keys() == alone.keys()
+    for params, expected in ((taught, True), (alone, False)):
+        distill = params["distill"]
+        assert isinstance(distill, dict)
+        assert ("temperature" in distill, "alpha" in distill) == (expected, expected)
 
 
 def test_the_mean_curve_goes_as_far_as_all_seeds() -> None:
