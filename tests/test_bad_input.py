@@ -160,8 +160,8 @@ SWEEP = {
     "hydra.sweeper.n_trials=null": r"hydra\.sweeper\.n_trials=None: allowed is a whole number",
     "hydra.sweeper.n_trials=0.5": r"hydra\.sweeper\.n_trials=0\.5: allowed is a whole number fro",
     "search=tpe hydra.sweeper.n_trials=0": r"hydra\.sweeper\.n_trials=0: allowed is a whole num",
-    "hydra/sweeper=optuna hydra.sweeper.n_trials=0": r"hydra\.sweeper\.n_trials=0: allowed",
-    "hydra/sweeper=optuna hydra.sweeper.n_jobs=all": r"hydra\.sweeper\.n_jobs=all: allowed is",
+    "hydra/sweeper=optuna hydra.sweeper.n_trials=0": r"hydra\.sweeper\.n_trials=0: allowed is a w",
+    "hydra/sweeper=optuna hydra.sweeper.n_jobs=all": r"hydra\.sweeper\.n_jobs=all: allowed is a w",
     "hydra/sweeper=optuna hydra.sweeper.max_failure_rate=2": r"hydra\.sweeper\.max_failure_rate=2:"
     r" allowed is a number from 0 to 1",
     "hydra.sweeper.n_jobs=all": r"hydra\.sweeper\.n_jobs=all: allowed is a whole number .* null",

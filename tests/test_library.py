@@ -96,6 +96,9 @@ def test_one_experiment_gives_its_record(swept: Swept, capfd: pytest.CaptureFixt
     ]
     assert [record.config["train"]["optimizer"]["lr"] for record in records] == [0.01, 0.02]
     assert [(type(record), record.state) for record in records] == [(Record, "complete")] * 2
+    pages = list((Path(swept.root) / "hydra" / "runs").rglob("report.html"))
+    assert len(pages) == 2
+    assert "How they learned" in pages[0].read_text(encoding="utf-8")
     assert capfd.readouterr() == ("", "")
 
 

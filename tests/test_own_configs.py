@@ -42,6 +42,14 @@ def test_its_pair_and_its_values_are_trained(sweep: Sweep) -> None:
     assert (config["data"]["name"], config["schedule"]["name"]) == ("digits", "onecycle")
 
 
+def test_it_is_confirmed_without_the_folder(sweep: Sweep, command: Command) -> None:
+    asked = (f"study={sweep.study}", "top=1", "seeds=3")
+    shutil.rmtree(sweep.folder / "conf")
+    ended = command(*asked, module="kdsweep.confirm", cwd=sweep.folder)
+    assert ended.status == 0, ended.err
+    assert (sweep.folder / "mlruns" / "confirmations" / sweep.study / "verdict.json").is_file()
+
+
 def test_without_the_folder_there_is_no_such_preset(command: Command, tmp_path: Path) -> None:
     ended = command(*MINE, cwd=tmp_path)
     assert ended.status == 2

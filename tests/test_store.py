@@ -424,7 +424,7 @@ def test_where_nothing_can_be_written_the_user_is_told(
     assert line.endswith(": Not a directory; choose another folder with root=...")
 
 
-def fill_disk(path: Path, *_: object) -> NoReturn:
+def fill_disk(path: Path, *_: object, **__: object) -> NoReturn:
     """What writing to a full disk does: the file is there, and not whole."""
     path.touch()
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

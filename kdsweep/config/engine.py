@@ -53,9 +53,8 @@ class EngineConfig:
         )
         positive("engine.time", self.time)
         non_negative("engine.signal_delay", self.signal_delay)
-        for line in self.setup:
-            single = isinstance(line, str) and "\n" not in line
-            require(single, "engine.setup", line, "a list of single lines")
+        ok = all(isinstance(line, str) and "\n" not in line for line in self.setup)
+        require(ok, "engine.setup", self.setup, "a list of single lines")
         _mapping("engine.sbatch", self.sbatch)
 
     @property

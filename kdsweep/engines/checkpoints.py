@@ -27,8 +27,8 @@ from kdsweep.train.population import Member
 
 # Of a configuration, what changes no training, or is a member's own.
 _APART = (
-    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "storage",
-    "objective", "pruner", "root",
+    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "engine",
+    "storage", "objective", "pruner", "root",
 )  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "timm")  # that build and train networks
 

@@ -25,7 +25,7 @@ class Task:
 
     spec: PopulationSpec
     members: tuple[Member, ...]
-    dataset: str = ""  # a digest of the images that they train on
+    setting: str = ""  # a digest of all that decides how members come out, but what they are
 
 
 class Engine(abc.ABC):

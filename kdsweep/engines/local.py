@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from kdsweep.teachers.bank import Banks
 from kdsweep.train.interfaces import Observer
 
 log = logging.getLogger(__name__)
+
+STOP_SECONDS = 3.0  # after which a process that was sent a signal was sent it alone
 
 # What CUDA says of a device that is of no use any more, rather than of a wrong program.
 _BROKEN = re.compile(r"(CUDA|NCCL|cuDNN|CUBLAS).*(error|ERROR|failure|STATUS_)|device is lost")
@@ -64,7 +67,7 @@ class LocalEngine(SlotEngine):
         for of_gpus in (False, True):
             self._free[of_gpus] = queue.SimpleQueue()
         self._broken: dict[str | None, str] = {}  # GPUs that have failed, and how
-        self._closed = False
+        self._closed = threading.Event()
 
     @property
     def has_room(self) -> bool:
@@ -137,7 +140,7 @@ class LocalEngine(SlotEngine):
                 if slot.device not in self._broken:
                     free.put(slot)
         free.put(None)  # for the next one that waits
-        if self._closed:
+        if self._closed.is_set():
             raise CancelledError
         raise TrainingError(f"every GPU has failed: {next(iter(self._broken.values()))}")
 
@@ -148,6 +151,9 @@ class LocalEngine(SlotEngine):
             slot.worker = None
         if slot.worker is None:
             slot.worker = self.start()
+        if self._closed.is_set():  # meanwhile
+            slot.worker.kill()
+            raise WorkerEnded
         if slot.device is None:  # a process for each core
             changes: dict[str, Any] = {"fuse": "loop", "threads": 1}
         else:
@@ -166,7 +172,9 @@ class LocalEngine(SlotEngine):
             slot.worker.kill()
         cause = slot.worker.end()
         slot.worker = slot.part = None
-        if self._closed or part.whole.ended.is_set():
+        # Who stops a whole process group ends this process, too, a moment later.
+        grace = 0.0 if cause == "SIGKILL" else STOP_SECONDS
+        if self._closed.wait(grace) or part.whole.ended.is_set():
             raise CancelledError
         part.lost += 1
         if part.lost > 1:
@@ -193,7 +201,7 @@ class LocalEngine(SlotEngine):
 
     def close(self, error: BaseException | None = None) -> None:
         """End all processes at once."""
-        self._closed = True
+        self._closed.set()
         for free in self._free.values():
             free.put(None)
         workers = [slot.worker for slot in self.slots if slot.worker is not None]

@@ -71,6 +71,7 @@ class TrainPart:
 
     def __call__(self, folder: str) -> None:
         """Train the part of this folder."""
+        logging.basicConfig(level=logging.INFO)  # into the job's log
         PartFolder(Path(folder)).run()
 
     def checkpoint(self, folder: str) -> submitit.helpers.DelayedSubmission:

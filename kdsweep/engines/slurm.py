@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import shutil
 import threading
@@ -16,7 +17,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -26,23 +26,14 @@ from kdsweep.engines.folder import JobTask, PartFolder
 from kdsweep.engines.networks import PopulationSpec
 from kdsweep.engines.queue import Queue, Slurm
 from kdsweep.engines.slots import for_slot
-from kdsweep.engines.version import code_version
 from kdsweep.errors import Stopped, WorkerLost
-from kdsweep.losses.registry import loss_spec
-from kdsweep.plugins import source_of
 from kdsweep.store import digest, writable
-from kdsweep.teachers.keys import content_hash
 from kdsweep.train.interfaces import Observer
 from kdsweep.train.population import Member
 
 log = logging.getLogger(__name__)
 
 FILE_SECONDS = 1.0  # between looks at what a job has reported
-# Of a configuration, what decides nothing of a training, or is its members'.
-NOT_TRAINED = (
-    "seed", "seeds", "rounds", "round", "verdict", "study", "trial", "tracking", "engine",
-    "storage", "objective", "pruner", "root", "plugins",
-)  # fmt: skip
 
 
 class SlurmEngine(SlotEngine):
@@ -65,6 +56,7 @@ class SlurmEngine(SlotEngine):
         self._following: set[Path] = set()  # folders of jobs that have not ended
         self._ended: set[Path] = set()
         self._stop = threading.Event()
+        self._heart: threading.Thread | None = None
 
     @property
     def width(self) -> int:
@@ -83,7 +75,7 @@ class SlurmEngine(SlotEngine):
     def submit(self, task: Task, observer: Observer) -> Future[Results]:
         """Train a population in new jobs, and in those that an earlier command has left."""
         with self._alone():
-            (self.root / setting_key(task)).mkdir(exist_ok=True)
+            (self.root / task.setting).mkdir(exist_ok=True)
             return super().submit(task, observer)
 
     def _alone(self) -> filelock.BaseFileLock:
@@ -94,7 +86,7 @@ class SlurmEngine(SlotEngine):
 
     def divide(self, task: Task) -> list[list[Member]]:
         """What jobs train, or have trained, as it is; the rest in new parts."""
-        setting = self.root / setting_key(task)
+        setting = self.root / task.setting
         missing, found = dict(zip(identities(task.members), task.members, strict=True)), []
         listing = self.queue.look(fresh=True)
         for path in sorted(setting.iterdir()):
@@ -115,7 +107,7 @@ class SlurmEngine(SlotEngine):
         """Submit the parts that no job trains, as one array."""
         new = []
         for part in parts:
-            setting = self.root / setting_key(part.whole.task)
+            setting = self.root / part.whole.task.setting
             names = identities(part.members)
             part.folder = setting / digest(sorted(names))
             self._names[part.folder] = dict(
@@ -130,7 +122,7 @@ class SlurmEngine(SlotEngine):
                             dataclasses.replace(member, name=name)
                             for name, member in zip(names, part.members, strict=True)
                         ],
-                        waits=part.spec.config.pruner.name != "none",
+                        waits=_waits(part),
                         directory=str(Path.cwd()),
                     )
                 )
@@ -138,6 +130,18 @@ class SlurmEngine(SlotEngine):
             self._following.add(part.folder)
         if new:
             self._start(new)
+        if self._heart is None and any(map(_waits, parts)):
+            self._heart = threading.Thread(target=self._beat, daemon=True)
+            self._heart.start()
+
+    def _beat(self) -> None:
+        """Give jobs a sign of life, whatever the observer is busy with."""
+        for beat in itertools.count():
+            for path in list(self._following):
+                with contextlib.suppress(FileNotFoundError):  # it has just ended
+                    PartFolder(path).beat(beat)
+            if self._stop.wait(FILE_SECONDS):
+                return
 
     def train_part(self, part: Part) -> Results:
         """Follow the job of a part to its end, and submit it again where it is lost.
@@ -175,7 +179,7 @@ class SlurmEngine(SlotEngine):
         names = self._names[folder.path]
         own = {name: key for key, name in names.items()}
         answers, reports = folder.answers(), folder.reports()
-        seen, missed, beats = self.queue.number, 0, 0
+        seen, missed = self.queue.number, 0
         while True:
             ended = folder.ended  # before the last lines are read
             for kind, content in next(reports):
@@ -191,9 +195,6 @@ class SlurmEngine(SlotEngine):
                 return
             if self._stop.is_set() or part.whole.ended.is_set():
                 raise CancelledError
-            if part.spec.config.pruner.name != "none":
-                beats += 1
-                folder.beat(beats)
             listing = self.queue.look()
             if listing.number > seen:
                 seen = listing.number
@@ -255,39 +256,9 @@ class SlurmEngine(SlotEngine):
         self._remove(paths)
 
 
-def setting_key(task: Task) -> str:
-    """Names all that decides how members come out, but their numbers and seeds.
-
-    The study is a part of it where it may send members home.
-    """
-    spec = for_slot(task.spec)
-    plain = dataclasses.asdict(spec.config)
-    for key in NOT_TRAINED:
-        del plain[key]
-    config, teacher = spec.config, spec.teacher
-    teaching = () if teacher is None else teacher.members or (teacher,)
-    return digest(
-        code_version(),
-        spec.role,
-        _without_numbers(plain),
-        (config.study, config.pruner) if config.pruner.name != "none" else None,
-        task.dataset,
-        None if spec.images is None else spec.images.name,
-        [(one.key, content_hash(one.weights)) for one in teaching],
-        [source_of(kind, name) for kind, name in config.entries],
-    )
-
-
-def _without_numbers(plain: dict[str, Any]) -> dict[str, Any]:
-    """The configuration is any member's: what members may differ in says nothing."""
-    for key in ("lr", "weight_decay"):
-        del plain["train"]["optimizer"][key]
-    for key in ("temperature", "alpha"):
-        del plain["distill"][key]
-    for loss, options in plain["distill"]["losses"].items():
-        for name in loss_spec(loss).numbers:
-            options.pop(name, None)
-    return plain
+def _waits(part: Part) -> bool:
+    """Whether its job waits for an answer after each epoch, since members may leave."""
+    return part.spec.config.pruner.name != "none"
 
 
 def identities(members: Sequence[Member]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdsweep.engines import PopulationSpec, Task
+from kdsweep.engines.checkpoints import setting_key
 from kdsweep.jobs.coroutines import result_of
 from kdsweep.jobs.logger import Pruning, RunObserver
 from kdsweep.jobs.plan import Plan
@@ -50,5 +51,6 @@ async def train_members(
         counts=counts,
     ) as progress:
         observer = RunObserver(session.tracker, runs, progress, pruning, seeds=seeds)
-        task = Task(spec=spec, members=tuple(members), dataset=plan.dataset.digest)
+        setting = setting_key(spec, plan.dataset, plan.hardware)
+        task = Task(spec=spec, members=tuple(members), setting=setting)
         return await result_of(session.engine.submit(task, observer))

@@ -140,10 +140,11 @@ def calibration(sweep: Sweep) -> Chart | None:
 def reliability(sweep: Sweep) -> Chart | None:
     """How often teacher, baseline and the best cell are right where they are so sure."""
     best = best_cell(sweep)
+    several = "best: " if len(sweep.cells) > 1 else ""
     shown: list[tuple[str, str, Model | Cell | None]] = [
         ("teacher", "teacher", sweep.teacher),
         ("baseline", "baseline, the student alone", sweep.baseline),
-        ("best", "" if best is None else f"best: {best.label}", best),
+        ("best", "" if best is None else f"{several}{best.label}", best),
     ]
     lines = []
     for role, name, row in shown:

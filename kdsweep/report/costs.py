@@ -62,8 +62,9 @@ def _bars(
     labels = [
         f"{role} {row.label}" if role != "distilled" else row.label for role, row, _ in found
     ]
-    shares = " In brackets: of the teacher's." if teachers and len(found) > 1 else ""
-    same = " All cells have the baseline's network." if found[-1][0] == "baseline" else ""
+    first = key == "parameters"  # what holds for all of these charts is said once
+    shares = " In brackets: of the teacher's." * bool(first and teachers and len(found) > 1)
+    same = " All cells have the baseline's network." * (first and found[-1][0] == "baseline")
     return Chart(
         key=key, title=title, caption=f"{axis[0].upper()}{axis[1:]}.{shares}{same}",
         x=Axis(title=axis), y=Axis(title=""), series=tuple(series), rows=tuple(labels),
@@ -82,7 +83,8 @@ def accuracy_against_size(sweep: Sweep) -> Chart | None:
         s = row.summary
         if mib is None or not s.n:
             continue
-        stands_out = row.role != "distilled" or (few and mib != student)
+        alone = len(sweep.cells) == 1
+        stands_out = row.role != "distilled" or alone or (few and mib != student)
         sd = s.sd if stands_out else math.nan
         point = Point(
             x=mib, y=s.mean, low=s.mean - sd, high=s.mean + sd, name=row.label,

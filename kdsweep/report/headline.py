@@ -77,8 +77,9 @@ def _unjudged(sweep: Sweep) -> str:
     if gap is None:
         return f"No answer: there is no baseline to compare with; the best mean is {best.label}."
     gain = f"{number(gap, sweep.decimals, signed=True)} {sweep.difference_unit}"
-    best_of = "" if len(sweep.cells) == 1 else f"the best of {len(sweep.cells)} cells, "
-    return f"Not judged: {best_of}{best.label}, differs by {gain}, with no interval to tell luck."
+    several = len(sweep.cells) > 1
+    which = f"the best of {len(sweep.cells)} cells, {best.label}," if several else best.label
+    return f"Not judged: {which} differs by {gain}, with no interval to tell luck."
 
 
 def _advice(sweep: Sweep) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _ROW = 18  # pixels
 _LABEL = 30  # characters of a row's label
+_FEW = 8  # whole numbers of which each has a tick
 _TITLE = 34  # characters of a line of an axis's title
 
 
@@ -29,6 +31,7 @@ def figure(chart: Chart) -> Figure:
     """The chart as a figure; every word is shown as it is, not read as markup."""
     import plotly.graph_objects as go
 
+    points = [point for series in chart.series for point in series.points]
     shapes = []
     along, across = ("x", "y") if chart.rows else ("y", "x")
     if chart.zone is not None:
@@ -42,8 +45,14 @@ def figure(chart: Chart) -> Figure:
     layout: dict[str, Any] = {
         "height": 110 + _ROW * len(chart.rows) if chart.rows else 380,
         "margin": {"l": 10, "r": 12, "t": 10, "b": 10},
-        "xaxis": {**_axis(chart.x), "automargin": True},
-        "yaxis": {**_axis(chart.y), "automargin": True},
+        "xaxis": {
+            **_axis(chart.x, [p.x for p in points]),
+            "automargin": True,
+        },
+        "yaxis": {
+            **_axis(chart.y, [p.y for p in points]),
+            "automargin": True,
+        },
         "shapes": shapes,
         "template": {},
         "hovermode": "closest",
@@ -120,13 +129,14 @@ def _band(series: Series) -> list[dict[str, Any]]:
     ]
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
     title = [escape(line, quote=False) for line in textwrap.wrap(axis.title, _TITLE)]
     given: dict[str, Any] = {"title": {"text": "<br>".join(title)}}
     if axis.log:
         given["type"] = "log"
     if axis.whole:
-        given |= {"tickformat": "d", "dtick": 1} if axis.title == "round" else {"tickformat": "d"}
+        given |= {"tickformat": "d"}
+        given |= {"dtick": 1} if max(values) - min(values) < _FEW else {}
     return given
 
 

@@ -47,7 +47,7 @@ def render_markdown(sweep: Sweep, *, commands: Mapping[str, str] | None = None) 
     all_commands = {} if run is None else {"All of it": run.command, "The best cell": run.best}
     all_commands |= {name: portable(command) for name, command in (commands or {}).items()}
     for purpose, command in all_commands.items():
-        if command:
+        if command and (run is None or purpose != "The best cell" or command != run.command):
             lines += ["", f"{_text(purpose)}:", "", f"    {command}"]
     return "\n".join(lines) + "\n"
 

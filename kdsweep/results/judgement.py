@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsweep.results.cells import DRAWN, CellRecords
 from kdsweep.results.data import CellVerdict, Look, Sweep
+from kdsweep.results.energy import with_energy
 from kdsweep.results.race import Race
 from kdsweep.results.record import PRUNED, Record
 from kdsweep.verdict import (
@@ -44,6 +45,7 @@ def judge_sweep(
         folder: of the study, where its race is.
         adaptive: whether cells were chosen by what earlier ones scored.
     """
+    sweep = with_energy(sweep, folder)
     if not sweep.objective.endswith("_accuracy") or "top5" in sweep.objective:
         return sweep, None
     if any(record.state == PRUNED for cell in cells for record in cell.rounds):

@@ -18,11 +18,13 @@ from optuna.trial import TrialState
 from kdsweep.data.device import Datasets
 from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
 from kdsweep.hardware.choose import batch_of_cells
+from kdsweep.hardware.energy import EnergyMeter
 from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
 from kdsweep.jobs.records import failed_record
 from kdsweep.jobs.session import Session
 from kdsweep.results.cells import DRAWN
+from kdsweep.results.energy import add_energy
 from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
 from kdsweep.sweeper.address import StudyAddress
 from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
@@ -81,6 +83,7 @@ class SweepLoop:
         self.datasets = Datasets()
         self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
         self.failed: dict[Unit, str] = {}  # in this session, and why
+        self.trained = False  # anything, in this session
         self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
@@ -131,9 +134,13 @@ class SweepLoop:
                 self.rounds = Rounds(
                     self.study, self.cells, points, self.folder, self.options.n_trials
                 )
-            with lease:
+            with lease, EnergyMeter() as meter:
                 try:
-                    self._train_all(content)
+                    try:
+                        self._train_all(content)
+                    finally:
+                        if self.trained:
+                            add_energy(self.folder, meter.joules)
                     self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
@@ -322,6 +329,7 @@ class SweepLoop:
     def _start(self, claims: Sequence[Claim]) -> _Batch:
         """Begin to train some trials."""
         jobs = [self._job(claim) for claim in claims]
+        self.trained = True
         try:
             training = Running(
                 launch(

@@ -103,11 +103,16 @@ def log_report(
     session.tracking.stop_monitors()
     parent = session.tracking.open_parent(sweep.study)
     compared = log_study(session.tracker, parent, sweep, cells)
-    for path in to_track(files):
-        place = Path("report") / path.parent.relative_to(files[0].parent)
-        session.tracker.log_file(parent, path, str(place))
+    _log_files(session, parent, files)
     session.tracker.close(parent, "finished")
     return compared
+
+
+def _log_files(session: Session, run: str, files: Sequence[Path]) -> None:
+    """Copy what is to be tracked of a report to a run."""
+    for path in to_track(files):
+        place = Path("report") / path.parent.relative_to(files[0].parent)
+        session.tracker.log_file(run, path, str(place))
 
 
 def give_up(session: Session, study: str, error: BaseException) -> None:
@@ -172,10 +177,15 @@ def follow_up(
 
 
 def report_single(session: Session, job: Job, outcome: Outcome) -> None:
-    """Print the table of one experiment."""
+    """Print the table of one experiment, and write its report beside its record."""
     assert outcome.record is not None
+    sweep = summarise(job.config.study or "experiment", cells_of([outcome.record]))
+    with writable(job.folder):
+        files = save_report(sweep, job.folder)
+    if outcome.record.run_id is not None:
+        _log_files(session, outcome.record.run_id, files)
     print()
-    print_sweep(summarise(job.config.study or "experiment", cells_of([outcome.record])))
-    print(f"\nOutput: {job.folder}")
+    print_sweep(sweep)
+    print(f"\nOutput: {job.folder}\nReport: {files[0]}")
     if job.config.tracking.backend != "none" and outcome.record.run_id is not None:
         print(f"See the run in MLflow:\n  {session.tracker.ui_command()}")

@@ -19,7 +19,8 @@ from kdsweep.confirm.confirmation import confirm_study
 from kdsweep.confirm.selection import Finalist, Selection
 from kdsweep.errors import TrainingError, UserError
 from kdsweep.jobs.job import Job, Outcome
-from kdsweep.results.record import NetworkRecord, Record, write_record
+from kdsweep.results.cells import cells_of
+from kdsweep.results.record import Bin, NetworkRecord, Record, write_record
 from kdsweep.teachers.stored import save_correct
 from tests.results.made import COSTS, record
 
@@ -270,3 +271,14 @@ def test_mlflow_has_its_verdict_and_its_report(tmp_path: Path, training: Trainin
     assert sum(parent.data.metrics[f"cells_{word}"] for word in words) == 2
     there = [file.path for file in client.list_artifacts(parent.info.run_id, "report")]
     assert there == ["report/data", "report/report.html", "report/report.md"]
+
+
+def test_the_reliability_on_validation_is_not_shown_as_that_on_test() -> None:
+    bins = (Bin(number=3, images=7, confidence=25.5, right=20.0),)
+    made = record(0, [70.0])
+    seeds = {s: dataclasses.replace(one, reliability=bins) for s, one in made.seeds.items()}
+    alone = tuple(dataclasses.replace(one, reliability=bins) for one in made.baselines)
+    (cell,) = cells_of([dataclasses.replace(made, seeds=seeds, baselines=alone)])
+    on_test = confirmation._as_test(cell).last
+    assert [one.reliability for one in on_test.seeds.values()] == [()]
+    assert {one.reliability for one in on_test.baselines} == {()}

@@ -55,14 +55,21 @@ def test_a_registered_dataset(examples: Path, command: Command, tmp_path: Path) 
         f"plugins=['{examples / 'labelled.py'}']", "data=registered", "data.name=labelled",
         "data.root=pictures", "data.image_size=16", "data.options.skip=['digit 9']",
     )  # fmt: skip
-    ended = command(*SMOKE, *asked, "-m", "distill.temperature=1,2", cwd=tmp_path)
+    sweep = (*SMOKE, *asked, "-m", "distill.temperature=1,2", "study=s")
+    ended = command(*sweep, cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
     assert "registered labelled" in ended.out
     kept = sum(1 for i, label in enumerate(digits.target) if i % 5 == 1 and label != 9)
     made = json.loads(next(tmp_path.rglob("0/result.json")).read_text())
     assert made["images"] == kept
-    again = command(*SMOKE, *asked, "-m", "distill.temperature=1,2", cwd=tmp_path)
-    assert "epoch" not in again.out  # found finished: the pictures are the same
+    again = command(*sweep, cwd=tmp_path)
+    assert "epoch 1/" not in again.out  # found finished: the pictures are the same
+    confirmed = command(
+        "study=s", "top=1", "seeds=3", module="kdsweep.confirm", cwd=tmp_path
+    )  # the study knows the plugin, and where the pictures are
+    assert confirmed.status == 0, confirmed.err
+    tested = sum(1 for i, label in enumerate(digits.target) if i % 5 == 0 and label != 9)
+    assert f"On these {tested} test images" in confirmed.out
 
 
 def test_examples_are_short_and_name_their_command(examples: Path) -> None:

@@ -221,7 +221,6 @@ class KillingLate(Quiet):
         if epoch == 1 and "m0" in records and not self.killed:
             self.killed = True
             self.pool.process_of("m0").kill()
-            self.pool.process_of("m0").join(10)
         return super().epoch(epoch, records)
 
 
@@ -244,7 +243,7 @@ def test_a_worker_in_the_place_of_a_lost_one_goes_on(tmp_path: Path) -> None:
         pool.engine.close()
     assert killing.killed
     steps = 256 // one.config.train.batch_size  # of an epoch, at least
-    assert min(killing.done) > steps  # after the first of three epochs, which had a checkpoint
+    assert min(killing.done) >= steps  # after the first of three epochs, which had a checkpoint
     assert sorted(epoch for epoch, names in killing.epochs if "m0" in names) == [0, 1, 2]
     for name, other in expected.items():
         assert trained[name].history == other.history

@@ -248,7 +248,6 @@ class Killing(Quiet):
     def kill(self, process: SpawnProcess) -> None:
         assert process.pid is not None
         os.kill(process.pid, self.by)
-        process.join(10)
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])

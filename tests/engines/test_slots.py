@@ -175,6 +175,29 @@ def test_a_population_is_ended_by_a_process_that_is_lost_twice() -> None:
     setting.engine.close()
 
 
+def test_a_process_that_is_stopped_with_this_one_is_not_called_lost(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    stopped = threading.Event()
+
+    def end(self: Played) -> str:
+        stopped.set()
+        return "SIGTERM"
+
+    def train(part: Part, spec: PopulationSpec) -> Results:
+        raise WorkerEnded
+
+    monkeypatch.setattr(Played, "end", end)
+    setting = Setting(0, train)
+    future = setting.engine.submit(task(2, threads=2), Quiet())
+    assert stopped.wait(30)
+    setting.engine.close()
+    with pytest.raises(CancelledError):
+        future.result(30)
+    assert caplog.records == []
+
+
 def test_what_waits_for_a_slot_ends_with_the_engine() -> None:
     go = threading.Event()
 

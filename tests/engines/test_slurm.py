@@ -16,14 +16,12 @@ from kdsweep.config import (
     Config,
     DistillConfig,
     EngineConfig,
-    OptimizerConfig,
     PrunerConfig,
-    TrainConfig,
 )
 from kdsweep.engines import PopulationSpec, Task, folder, slurm
 from kdsweep.engines.folder import PartFolder
 from kdsweep.engines.queue import Listing
-from kdsweep.engines.slurm import SlurmEngine, identities, setting_key
+from kdsweep.engines.slurm import SlurmEngine, identities
 from kdsweep.errors import Stopped, TrainingError, WorkerLost
 from kdsweep.train.interfaces import Observer, Trained
 from kdsweep.train.population import Member
@@ -117,10 +115,10 @@ def config(root: Path, *, pruner: str = "none", jobs: int = 2, retries: int = 1)
     )
 
 
-def task(made: Config, count: int = 4, *, trial: int = 0, dataset: str = "d") -> Task:
+def task(made: Config, count: int = 4, *, trial: int = 0, setting: str = "s") -> Task:
     """Members that are named after their trials, as a command names them."""
     members = tuple(Member(name=f"{trial + i}#", seed=i, hyper={"lr": 0.1}) for i in range(count))
-    return Task(spec=PopulationSpec(config=made), members=members, dataset=dataset)
+    return Task(spec=PopulationSpec(config=made), members=members, setting=setting)
 
 
 def test_a_population_is_one_array(tmp_path: Path, queue: Played) -> None:
@@ -258,40 +256,13 @@ def test_the_head_decides_who_leaves(tmp_path: Path, queue: Played) -> None:
     engine.close()
 
 
-def test_what_decides_a_training_is_in_its_name(tmp_path: Path) -> None:
+def test_another_setting_trains_anew(tmp_path: Path, queue: Played) -> None:
     made = config(tmp_path)
-
-    def key(changed: Config, dataset: str = "d", **spec: object) -> str:
-        made = task(changed, dataset=dataset)
-        return setting_key(dataclasses.replace(made, spec=dataclasses.replace(made.spec, **spec)))  # type: ignore[arg-type]
-
-    same = [
-        dataclasses.replace(made, study="other", trial=3, seed=9, seeds=2, objective="nll"),
-        dataclasses.replace(made, root="elsewhere", storage="sqlite:///other.db"),
-        dataclasses.replace(made, train=TrainConfig(optimizer=OptimizerConfig(lr=0.5))),
-        dataclasses.replace(
-            made, distill=DistillConfig(losses={"hinton": {"weight": 2.0}}, temperature=9.0)
-        ),
-        dataclasses.replace(made, engine=EngineConfig(name="slurm", jobs=7)),
-    ]
-    assert {key(one) for one in same} == {key(made)}
-    other = [
-        key(dataclasses.replace(made, train=TrainConfig(epochs=3))),
-        key(dataclasses.replace(made, distill=DistillConfig(losses={"dkd": {}}))),
-        key(dataclasses.replace(made, engine=EngineConfig(name="slurm", gpus=1))),
-        key(dataclasses.replace(made, pruner=PrunerConfig(name="asha"))),
-        key(dataclasses.replace(made, pruner=PrunerConfig(name="asha"), study="other")),
-        key(made, dataset="other"),
-        key(made, role="teacher"),
-    ]
-    assert len({key(made), *other}) == 1 + len(other)
-
-
-def test_other_code_trains_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = task(config(tmp_path))
-    before = setting_key(made)
-    monkeypatch.setattr(slurm, "code_version", lambda: "edited")
-    assert setting_key(made) != before
+    engine = SlurmEngine(made, queue)
+    for setting in ("one", "other", "one"):
+        engine.submit(task(made, setting=setting), Quiet()).result(30)
+    assert len(queue.arrays) == 2
+    engine.close()
 
 
 def test_members_are_what_they_are_and_not_what_they_are_called() -> None:

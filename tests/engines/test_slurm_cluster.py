@@ -29,7 +29,7 @@ from kdsweep.engines.folder import PartFolder
 from kdsweep.engines.population import train_population
 from kdsweep.engines.queue import Slurm
 from kdsweep.engines.slots import for_slot
-from kdsweep.engines.slurm import SlurmEngine, identities, setting_key
+from kdsweep.engines.slurm import SlurmEngine, identities
 from kdsweep.errors import Stopped
 from kdsweep.store import digest
 from kdsweep.train.interfaces import Trained
@@ -60,12 +60,16 @@ def until(there: Callable[[], bool]) -> None:
 
 
 def spec(root: Path, *, pruner: str) -> PopulationSpec:
-    """Two epochs on a few digits; where a pruner is asked, a job waits after each for its head."""
+    """Three epochs on a few digits; with a pruner, a job waits after each for its head."""
     config = Config(
         data=DataConfig(name="digits", image_size=16, train_limit=65, val_fraction=0.02),
         pair=PairConfig(student=ModelConfig(name="cifar_student", width=0.125)),
         train=TrainConfig(
-            epochs=2, batch_size=16, precision="float32", optimizer=OptimizerConfig(lr=0.01)
+            epochs=3,
+            batch_size=16,
+            precision="float32",
+            checkpoint_every=1,
+            optimizer=OptimizerConfig(lr=0.01),
         ),
         pruner=PrunerConfig(name=pruner),
         engine=EngineConfig(name="slurm", jobs=2, partition="low"),
@@ -81,7 +85,7 @@ MEMBERS = tuple(
 
 def folder_of(task: Task, root: Path, *members: Member) -> PartFolder:
     """Of the part that has exactly these members."""
-    return PartFolder(root / "slurm" / setting_key(task) / digest(sorted(identities(members))))
+    return PartFolder(root / "slurm" / task.setting / digest(sorted(identities(members))))
 
 
 def job_of(task: Task, root: Path, *members: Member) -> str:
@@ -103,7 +107,10 @@ def start_again(job: str) -> None:
 
 
 class Interrupting(Quiet):
-    """Does something to the job of the first two members while that waits after an epoch."""
+    """Does something to the job of the first two members while that waits after its second epoch.
+
+    A checkpoint of the first one is there.
+    """
 
     def __init__(self, act: Callable[[], None]) -> None:
         super().__init__()
@@ -112,7 +119,7 @@ class Interrupting(Quiet):
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         answer = super().epoch(epoch, records)
-        if "m0" in records and not self.acted.is_set():
+        if "m0" in records and epoch == 1:
             self.acted.set()
             self.act()
         return answer
@@ -131,16 +138,22 @@ def assert_equal(trained: Mapping[str, Trained], other: Mapping[str, Trained]) -
             assert value.equal(other[name].state[key])
 
 
+def resumed(root: Path) -> int:
+    """How many jobs went on from a checkpoint of one epoch."""
+    logs = [path.read_text() for path in (root / "slurm" / "jobs").glob("*.out")]
+    return sum("1 of 3 epochs are done, by a checkpoint" in log for log in logs)
+
+
 def heard(quiet: Quiet) -> list[tuple[int, str]]:
     return sorted((epoch, name) for epoch, names in quiet.epochs for name in names)
 
 
-ONCE = [(epoch, f"m{i}") for epoch in range(2) for i in range(4)]
+ONCE = [(epoch, f"m{i}") for epoch in range(3) for i in range(4)]
 
 
 def test_a_job_that_is_queued_again_comes_to_the_same(tmp_path: Path) -> None:
     made = spec(tmp_path, pruner="median")
-    task = Task(spec=made, members=MEMBERS)
+    task = Task(spec=made, members=MEMBERS, setting="s")
     jobs: list[str] = []
 
     def requeue() -> None:
@@ -156,13 +169,14 @@ def test_a_job_that_is_queued_again_comes_to_the_same(tmp_path: Path) -> None:
         engine.close()
     assert jobs[0].endswith("_0")  # the tasks of one array
     assert len(list((tmp_path / "slurm" / "jobs").glob("[0-9]*_submission.sh"))) == 1
+    assert resumed(tmp_path) == 1
     assert heard(observer) == ONCE
     assert_equal(trained, expected(made))
 
 
 def test_a_job_that_is_preempted_comes_to_the_same(tmp_path: Path) -> None:
     made = spec(tmp_path, pruner="median")
-    task = Task(spec=made, members=MEMBERS)
+    task = Task(spec=made, members=MEMBERS, setting="s")
     restarts: list[str] = []
 
     def has_reported(part: PartFolder) -> bool:
@@ -170,7 +184,7 @@ def test_a_job_that_is_preempted_comes_to_the_same(tmp_path: Path) -> None:
 
     def preempt() -> None:
         parts = (MEMBERS[:2], MEMBERS[2:])
-        for part in parts:  # both wait after their first epoch: the head answers one by one
+        for part in parts:  # both wait after an epoch: the head answers one by one
             until(functools.partial(has_reported, folder_of(task, tmp_path, *part)))
         urgent = ("--partition=high", "--cpus-per-task=2", "--output=/dev/null", "--wrap=true")
         asked("sbatch", "--wait", *urgent)
@@ -185,13 +199,14 @@ def test_a_job_that_is_preempted_comes_to_the_same(tmp_path: Path) -> None:
     finally:
         engine.close()
     assert restarts == ["1", "1"]
+    assert resumed(tmp_path) >= 1  # of both, if both had a first epoch behind them
     assert heard(observer) == ONCE
     assert_equal(trained, expected(made))
 
 
 def test_a_head_that_comes_back_finds_its_jobs(tmp_path: Path) -> None:
     made = spec(tmp_path, pruner="none")
-    task = Task(spec=made, members=MEMBERS)
+    task = Task(spec=made, members=MEMBERS, setting="s")
     first = SlurmEngine(made.config)
     future = first.submit(task, Quiet())
     first.close(Stopped(signal.SIGHUP))
@@ -200,7 +215,9 @@ def test_a_head_that_comes_back_finds_its_jobs(tmp_path: Path) -> None:
     renamed = tuple(dataclasses.replace(m, name=f"again {m.name}") for m in MEMBERS)
     second, quiet = SlurmEngine(made.config), Quiet()
     try:
-        results = second.submit(Task(spec=made, members=renamed), quiet).result(DEADLINE)
+        results = second.submit(Task(spec=made, members=renamed, setting="s"), quiet).result(
+            DEADLINE
+        )
     finally:
         second.close()
     assert len(list((tmp_path / "slurm" / "jobs").glob("[0-9]*_submission.sh"))) == 1
@@ -212,7 +229,7 @@ def test_a_head_that_comes_back_finds_its_jobs(tmp_path: Path) -> None:
 
 def test_a_job_that_is_cancelled_by_hand_is_submitted_again(tmp_path: Path) -> None:
     made = spec(tmp_path, pruner="median")
-    task = Task(spec=made, members=MEMBERS)
+    task = Task(spec=made, members=MEMBERS, setting="s")
     jobs: list[str] = []
 
     def cancel() -> None:
@@ -234,7 +251,7 @@ def test_what_runs_is_cancelled_with_the_command(tmp_path: Path) -> None:
     made = spec(tmp_path, pruner="median")
     reported = threading.Event()
     engine = SlurmEngine(made.config)
-    engine.submit(Task(spec=made, members=MEMBERS), Interrupting(reported.set))
+    engine.submit(Task(spec=made, members=MEMBERS, setting="s"), Interrupting(reported.set))
     assert reported.wait(DEADLINE)
     engine.close(KeyboardInterrupt())
     until(lambda: asked("squeue", "-h", "-r", "-o", "%i") == "")

@@ -164,6 +164,10 @@ def test_baseline_and_student_are_judged_by_averages_of_the_same_training(tmp_pa
     assert losses[0] == losses[1]
     assert own.metrics["val_nll"] != other.metrics["val_nll"]
     (last,), (average,) = plain.record.baselines, averaged.record.baselines
+    for one in (own, last):  # every evaluation image is in a bin of confidence
+        assert sum(b.images for b in one.reliability) == plain.record.images
+        right = sum(b.images * b.right for b in one.reliability) / plain.record.images
+        assert right == pytest.approx(one.metrics["val_accuracy"])
     assert last.key != average.key
     assert last.metrics["val_nll"] != average.metrics["val_nll"]
 

@@ -181,7 +181,9 @@ def test_two_plugins_that_want_one_name(folder: Path) -> None:
         plugins.load(["one", "two"])
 
 
-def test_installed_packages_announce_theirs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_packages_announce_theirs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     write(folder / "announced.py", MODEL.format(name="my_model"))
     write(folder / "other.py", MODEL.format(name="other_model"))
     sys.path.append(str(folder))
@@ -191,11 +193,14 @@ def test_installed_packages_announce_theirs(folder: Path, monkeypatch: pytest.Mo
         return EntryPoints(EntryPoint(n, n, group) for n in ("announced", "other"))
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    imported._announced.cache_clear()
+    request.addfinalizer(imported._announced.cache_clear)
     plugins.load_installed()
     assert list(plugins.used([("model", "my_model")])) == ["announced.py"]
     write(folder / "broken.py", "raise ValueError('no')")
     points = EntryPoints([EntryPoint("b", "broken", "kdsweep.plugins")])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    imported._announced.cache_clear()
     with pytest.raises(UserError, match=r"^the installed plugin b: can't be imported: ValueErr"):
         plugins.load_installed()
 

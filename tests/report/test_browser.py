@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,33 @@ def test_everybody_can_read_it(
     for width in (DESK, PHONE):
         found = Axe().run(opened(browser, files[name], width, scheme))
         assert found.response["violations"] == [], found.generate_report()
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize("name", ["map-light", "race-light"])
+def test_the_table_is_read_without_scrolling_sideways(
+    browser: Browser, files: dict[str, Path], name: str, width: int
+) -> None:
+    page = opened(browser, files[name], width)
+    for field in page.locator(".cells tbody :is(th, td):visible").all():
+        box = field.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        assert field.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    named = page.locator(".cells td.better").first.evaluate(
+        "e => getComputedStyle(e, '::before').content"
+    )
+    assert named == ('"verdict"' if width == PHONE else "none")
+
+
+@pytest.mark.parametrize("name", ["map-light", "race-light"])
+def test_no_sentence_stands_there_twice(
+    browser: Browser, files: dict[str, Path], name: str
+) -> None:
+    page = opened(browser, files[name])
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    text: str = page.evaluate("document.querySelector('main').innerText")
+    sentences = [one.strip() for one in re.split(r"(?<=[.!?])\s|\n", text) if one.endswith(".")]
+    long = [one for one in sentences if len(one.split()) > 3]
+    assert len(long) > 10
+    assert sorted(long) == sorted(set(long))

@@ -195,6 +195,16 @@ def test_reliability_of_teacher_baseline_and_best() -> None:
     assert point.note == "91.0 % sure of 20 answers, 70.5 % of which are right"
 
 
+def test_a_cell_alone_is_neither_the_best_nor_one_of_others() -> None:
+    sweep = replace(judged(), cells=judged().cells[:1])
+    chart = charts.accuracy_against_size(sweep)
+    assert chart is not None
+    assert [one.name for one in chart.series][-1] == "T=1"
+    bins = Measures(reliability=(Bin(number=13, images=20, confidence=91.0, right=70.5),))
+    alone = replace(sweep, cells=(replace(sweep.cells[0], measures=bins),))
+    assert [one.name for one in charts.reliability(alone).series][1:] == ["T=1"]  # type: ignore[union-attr]
+
+
 def test_the_data_as_csv() -> None:
     chart = charts.forest(judged())
     assert chart is not None

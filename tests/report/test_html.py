@@ -129,6 +129,12 @@ def test_what_was_run_and_how_to_run_the_best_again() -> None:
         assert expected in page.text
 
 
+def test_the_command_of_a_cell_alone_stands_there_once() -> None:
+    sweep = replace(judged(), cells=judged().cells[:1], provenance=replace(RUN, best=RUN.command))
+    assert light(sweep).text.count(RUN.command) == 1
+    assert render_markdown(sweep).count(RUN.command) == 1
+
+
 def test_no_path_of_one_machine() -> None:
     cell = replace(judged().cells[2], reason="/home/me/images/cat.png is no picture")
     sweep = replace(judged(), cells=(*judged().cells[:2], cell))

@@ -9,7 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
 
 CELLS = 6
 COMMAND = [
@@ -76,10 +82,17 @@ def check_finished(folder: Path, *, storage: str | None = None) -> dict[str, int
     parents = [run for run in runs if run.data.tags["kdsweep.kind"] == "sweep"]
     assert len(parents) == 1, parents
     for trial in complete:
-        run = client.get_run(trial.user_attrs["mlflow_run_id"])
+        run = run_of(trial, runs)
         assert run.info.status == "FINISHED"
         assert run.data.metrics["val_accuracy"] == trial.value
     return dict(states)
+
+
+def run_of(trial: FrozenTrial, runs: Sequence[Run]) -> Run:
+    """A trial's, by the id that its record has: the store's, or where that was busy our own."""
+    known = trial.user_attrs["mlflow_run_id"]
+    (run,) = [r for r in runs if known in (r.info.run_id, r.data.tags.get("kdsweep.id"))]
+    return run
 
 
 def workers_of(process: int) -> list[int]:

@@ -9,7 +9,10 @@ from omegaconf import OmegaConf
 from kdsweep.store import digest
 from kdsweep.sweeper.space import Space
 
-TRAIN = {"epochs": 2, "threads": None, "fuse": "auto", "bank": True, "channels_last": None}
+TRAIN = {
+    "epochs": 2, "threads": None, "fuse": "auto", "bank": True, "channels_last": None,
+    "checkpoint_every": None,
+}  # fmt: skip
 BASE: dict[str, Any] = {
     "distill.losses.hinton.weight": 1.0,
     "seed": 0,

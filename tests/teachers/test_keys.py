@@ -121,6 +121,20 @@ TABLE: dict[str, tuple[object, str]] = {
     "tracking.uri": ("http://127.0.0.1:5000", NOTHING),
     "tracking.experiment": ("other", NOTHING),
     "tracking.patience": (77, NOTHING),
+    "engine.name": ("slurm", NOTHING),
+    "engine.cpus": (2, NOTHING),
+    "engine.gpus": (1.0, NOTHING),
+    "engine.memory": (2.0, NOTHING),
+    "engine.retries": (1, NOTHING),
+    "engine.address": ("auto", NOTHING),
+    "engine.runtime_env": ({"env_vars": {}}, NOTHING),
+    "engine.jobs": (2, NOTHING),
+    "engine.partition": ("other", NOTHING),
+    "engine.gres": ("gpu:1", NOTHING),
+    "engine.time": (5, NOTHING),
+    "engine.signal_delay": (5, NOTHING),
+    "engine.setup": (["module load cuda"], NOTHING),
+    "engine.sbatch": ({"account": "me"}, NOTHING),
     "pruner.name": ("median", NOTHING),
     "pruner.startup_trials": (1, NOTHING),
     "pruner.warmup_epochs": (1, NOTHING),
@@ -161,7 +175,11 @@ BEFORE: dict[str, dict[str, object]] = {
 }
 
 
-@register_dataset("of these tests")
+@pytest.fixture(scope="module", autouse=True)
+def _a_dataset() -> None:
+    register_dataset("of these tests")(_registered)
+
+
 def _registered(
     root: Path | None, split: str, **options: object
 ) -> list[tuple[NDArray[np.uint8], int]] | None:

@@ -25,6 +25,13 @@ SWEEP = (
 )  # fmt: skip
 
 
+# A shell's background job, and whatever it starts, would never hear Ctrl-C.
+HEARING = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('kdsweep', run_name='__main__', alter_sys=True)"
+)
+
+
 class Screen:
     """A command's terminal, read for as long as something is awaited."""
 
@@ -32,7 +39,7 @@ class Screen:
         self.end, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kdsweep", *arguments],
+            [sys.executable, "-c", HEARING, *arguments],
             cwd=cwd,
             env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(REPOSITORY)},
             stdin=theirs,

@@ -40,7 +40,7 @@ def server(root: Path, local_run: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     """The address of a server started with the command for the local store."""
     monkeypatch.chdir(root.parent)
     command = create_tracker(TrackingConfig(), root=root).ui_command()
-    assert "sqlite:///mlruns/mlflow.db" in command
+    assert f"sqlite:///{root}/mlflow.db" in command
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
