@@ -57,7 +57,7 @@ def _read(file: Path, *, given: str) -> object:
     from safetensors.torch import load_file
 
     try:
-        if file.suffix == ".safetensors":
+        if _is_safetensors(file):
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a garbled pickle can raise anything
@@ -65,6 +65,12 @@ def _read(file: Path, *, given: str) -> object:
             f"{given}: can't be read as safetensors, or as a torch file that holds tensors alone; "
             "save model.state_dict() alone"
         ) from error
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether a file begins as safetensors do, whatever its name: a length [8], then JSON."""
+    with file.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
 
 
 def rename(state: Mapping[str, Tensor], new_name: Callable[[str], str]) -> State:

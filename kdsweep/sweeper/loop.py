@@ -32,6 +32,7 @@ from kdsweep.sweeper.batch import launch
 from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
 from kdsweep.sweeper.cells import Cells
 from kdsweep.sweeper.concluding import conclude
+from kdsweep.sweeper.explain import naming
 from kdsweep.sweeper.folder import folder_of_study
 from kdsweep.sweeper.glance import open_page
 from kdsweep.sweeper.launcher import refuse_chdir, refuse_handlers
@@ -111,6 +112,7 @@ class SweepLoop:
         if not self.grid:
             self.space.checked(self.options.enqueue)
         with (
+            naming(self.options.storage),
             folder_of_study(self.folder, name) as keep,
             Session(self.typed, self.datasets) as session,
         ):

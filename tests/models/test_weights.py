@@ -39,10 +39,11 @@ def test_state_dicts_as_training_scripts_save_them(trained, wrap, tmp_path):
         assert torch.equal(model.state_dict()[key], value)
 
 
-def test_safetensors(trained, tmp_path):
-    save_file(trained.state_dict(), tmp_path / "weights.safetensors")
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights"])
+def test_safetensors_under_any_name(name, trained, tmp_path):
+    save_file(trained.state_dict(), tmp_path / name)
     model = make("resnet8")
-    load_weights(model, str(tmp_path / "weights.safetensors"), option="teacher.checkpoint")
+    load_weights(model, str(tmp_path / name), option="teacher.checkpoint")
     assert torch.equal(model.conv1.weight, trained.conv1.weight)
 
 

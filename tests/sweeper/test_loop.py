@@ -261,6 +261,17 @@ def test_a_finished_trial_without_its_record_is_trained_again_once(
     assert best.startswith("# Trial 2 of study s")  # trial 0 is as good, and has no record
 
 
+def test_a_database_that_is_removed_in_mid_sweep_is_named(study: Study) -> None:
+    file = Path(study.storage.removeprefix("sqlite:///"))
+
+    def train(point: dict[str, str]) -> float:
+        file.unlink(missing_ok=True)
+        return score(point)
+
+    with pytest.raises(UserError, match=f"^storage={study.storage}: {file} is gone; put a copy"):
+        study.sweep(train, *GRID)
+
+
 def test_a_custom_search_space_is_refused_with_a_way_out(study: Study) -> None:
     with pytest.raises(UserError, match="hydra/sweeper=optuna"):
         study.sweep(score, *GRID, "hydra.sweeper.custom_search_space=a.b")
