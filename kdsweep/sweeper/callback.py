@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 OWN = "kdsweep.sweeper.sweeper.KdsweepSweeper"  # reports by itself
+OFFICIAL = "hydra_plugins.hydra_optuna_sweeper."
 
 
 class ReportCallback(Callback):
@@ -29,7 +30,8 @@ class ReportCallback(Callback):
         from kdsweep.sweeper.options import check_numbers
 
         try:
-            check_numbers(config.hydra.sweeper)
+            if config.hydra.sweeper._target_.startswith(OFFICIAL):
+                check_numbers(config.hydra.sweeper)
         except UserError as error:  # Hydra would only warn of it
             raise Refusal(error) from None
         if config.storage.startswith("sqlite:///"):
