@@ -210,12 +210,6 @@ class KillingLate(Quiet):
         super().__init__()
         self.pool = pool
         self.killed = False
-        self.done: list[int] = []  # steps of m0, once its worker was killed
-
-    def step(self, done: int, total: int) -> None:
-        if self.killed:
-            parts = [slot.part for slot in self.pool.engine.slots if slot.part is not None]
-            self.done.append(parts[0].whole.progress[0][0])
 
     def epoch(self, epoch: int, records: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
         if epoch == 1 and "m0" in records and not self.killed:
@@ -242,8 +236,6 @@ def test_a_worker_in_the_place_of_a_lost_one_goes_on(tmp_path: Path) -> None:
     finally:
         pool.engine.close()
     assert killing.killed
-    steps = 256 // one.config.train.batch_size  # of an epoch, at least
-    assert min(killing.done) >= steps  # after the first of three epochs, which had a checkpoint
     assert sorted(epoch for epoch, names in killing.epochs if "m0" in names) == [0, 1, 2]
     for name, other in expected.items():
         assert trained[name].history == other.history

@@ -162,6 +162,7 @@ def test_a_copied_root_reads_and_writes_its_own_artefacts(
     for each in (run, later):
         other.log_text(each, "second", "second.txt")
     other.close(later, "finished")
+    other.flush()
     assert before == {path: path.stat().st_mtime_ns for path in sorted(root.rglob("*"))}
     from mlflow import MlflowClient
 
