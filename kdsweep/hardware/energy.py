@@ -33,9 +33,8 @@ class EnergyMeter:
         self._joules = 0.0
         self._ended = threading.Event()
 
-    @property
-    def joules(self) -> float | None:
-        """Used since it was entered; None where nothing counts."""
+    def read(self) -> float | None:
+        """Joules since it was entered; None where nothing counts."""
         if not self._last:
             return None
         with self._lock:
@@ -61,7 +60,7 @@ class EnergyMeter:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
-            self.joules  # noqa: B018 - a look keeps count of a counter that starts again
+            self.read()
 
 
 def _packages(powercap: Path) -> Iterator[tuple[Read, float]]:

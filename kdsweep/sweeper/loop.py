@@ -16,22 +16,22 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
 from kdsweep.data.device import Datasets
-from kdsweep.errors import KdsweepError, TrainingError, UserError, reason_of
+from kdsweep.errors import UserError
 from kdsweep.hardware.choose import batch_of_cells
 from kdsweep.hardware.energy import EnergyMeter
 from kdsweep.jobs.coroutines import Running, go_on
 from kdsweep.jobs.plan import select
-from kdsweep.jobs.records import failed_record
 from kdsweep.jobs.session import Session
 from kdsweep.results.cells import DRAWN
 from kdsweep.results.energy import add_energy
-from kdsweep.results.record import FAILED, RECORD, Record, find_record, write_record
+from kdsweep.results.record import RECORD
 from kdsweep.sweeper.address import StudyAddress
 from kdsweep.sweeper.axes import check_axes, distinct, refuse_categories
 from kdsweep.sweeper.batch import launch
 from kdsweep.sweeper.binding import adopt, adopt_axes, adopt_sampler
 from kdsweep.sweeper.cells import Cells
 from kdsweep.sweeper.concluding import conclude
+from kdsweep.sweeper.ending import Ending, unrecorded
 from kdsweep.sweeper.explain import naming
 from kdsweep.sweeper.folder import folder_of_study
 from kdsweep.sweeper.glance import open_page
@@ -44,7 +44,7 @@ from kdsweep.sweeper.reporting import give_up, report_study
 from kdsweep.sweeper.rounds import Rounds
 from kdsweep.sweeper.sampling import NOT_ADAPTIVE, create_sampler, is_grid, sampler_of
 from kdsweep.sweeper.space import Space
-from kdsweep.sweeper.study import FINISHED, OWNER, Claim, SweepStudy, Unit, unit_of
+from kdsweep.sweeper.study import OWNER, Claim, SweepStudy
 
 if TYPE_CHECKING:
     from kdsweep.jobs.job import Job
@@ -83,9 +83,7 @@ class SweepLoop:
         refuse_handlers(self.config)
         self.datasets = Datasets()
         self.cells = Cells(sweeper.hydra_context, self.config, self.space, self.datasets)
-        self.failed: dict[Unit, str] = {}  # in this session, and why
         self.trained = False  # anything, in this session
-        self.given_back = 0  # of these, those that may yet succeed
         self.waited = False
 
     def run(self) -> StudyAddress:
@@ -132,17 +130,18 @@ class SweepLoop:
                 adopt_axes(opened, self.space.distributions)
                 adopt_sampler(opened, adaptive=self.adaptive)
                 keep()
-                self.study.unrecorded = self._unrecorded()
+                self.study.unrecorded = unrecorded(self.study, self.folder)
                 self.rounds = Rounds(
                     self.study, self.cells, points, self.folder, self.options.n_trials
                 )
+            self.ending = Ending(self.study, self.rounds, self.cells, self.folder, self.options)
             with lease, EnergyMeter() as meter:
                 try:
                     try:
                         self._train_all(content)
                     finally:
                         if self.trained:
-                            add_energy(self.folder, meter.joules)
+                            add_energy(self.folder, meter.read())
                     self.session.display.show(self.rounds.standing())
                     conclude(self.study, self.folder)
                 except BaseException as error:
@@ -156,7 +155,7 @@ class SweepLoop:
                     adaptive=self.adaptive,
                     optuna_study=opened,
                 )
-        self._refuse_failures()
+        self.ending.refuse_failures()
         return StudyAddress(
             name=name,
             storage=self.typed.storage,
@@ -190,7 +189,7 @@ class SweepLoop:
 
     def _train_all(self, content: dict[str, object]) -> None:
         with exclusive(self.study.storage, self.study.name):
-            self._recover()
+            self.ending.recover()
             if not self.grid:
                 self.study.enqueue(self.space.checked(self.options.enqueue), DRAWN)
         if self.study.trials():
@@ -232,7 +231,7 @@ class SweepLoop:
         except BaseException as error:
             for batch in batches:
                 batch.training.stop(error)
-                self._give_back(batch.claims, batch.jobs, error)
+                self.ending.give_back(batch.claims, batch.jobs, error)
             raise
 
     def _has_room(self, batches: Sequence[_Batch], deadline: float) -> bool:
@@ -251,7 +250,7 @@ class SweepLoop:
         """
         while True:
             with exclusive(self.study.storage, self.study.name):
-                self._recover()
+                self.ending.recover()
                 if batch := self._claim():
                     return batch
                 if self.rounds.advance():
@@ -263,9 +262,9 @@ class SweepLoop:
     def _claim(self) -> list[Claim]:
         """Start trials, while this process holds the study."""
         size = self.options.n_jobs or self._batch_size()
-        missing = [u for u in self.study.missing(self.rounds.units) if u not in self.failed]
+        missing = [u for u in self.study.missing(self.rounds.units) if u not in self.ending.failed]
         claims = [self.study.start(unit) for unit in missing[:size]]
-        while len(claims) < size and self.rounds.wants_draws(len(self.failed)):
+        while len(claims) < size and self.rounds.wants_draws(len(self.ending.failed)):
             config = self.config.hydra.sweeper.sampler
             claims.append(
                 self.study.ask(functools.partial(sampler_of, config, self.sampler), DRAWN)
@@ -278,29 +277,6 @@ class SweepLoop:
         """Cells that are trained together: a kill loses no more of them."""
         on_gpu = self.cells.plans[0].hardware.device.type == "cuda"
         return batch_of_cells(self.session.engine.width, self.typed.seeds, on_gpu=on_gpu)
-
-    def _recover(self) -> None:
-        """End what other processes left running: by its record, or for another try."""
-        for trial in self.study.lost():
-            claim = self.study.claim_of(trial)
-            record = find_record(self.folder / str(claim.number))
-            if record is not None and record.settled:
-                self.study.finish(claim, record)
-            elif self.study.give_up_lost(claim, max_retries=self.options.max_retries):
-                if claim.round == DRAWN:
-                    self.study.enqueue([claim.point], DRAWN)
-                log.info("trial %d: its process has ended; trained again", trial.number)
-            else:
-                self._write_failed(self._job(claim), "its process died again and again")
-
-    def _unrecorded(self) -> frozenset[int]:
-        """Finished trials whose folder is here without a record: nothing can report them."""
-        latest = {unit_of(trial): trial.number for trial in self.study.trials(*FINISHED)}
-        folders = {number: self.folder / str(number) for number in latest.values()}
-        gone = [n for n, at in folders.items() if at.is_dir() and find_record(at) is None]
-        for number in gone:
-            log.warning("trial %d: its record is gone; its cell is trained again", number)
-        return frozenset(gone)
 
     def _wait_for(self, running: Sequence[optuna.trial.FrozenTrial]) -> bool:
         """Wait for trials of other processes; whether to look again.
@@ -325,12 +301,9 @@ class SweepLoop:
         time.sleep(lease.renewed / 5)
         return True
 
-    def _job(self, claim: Claim) -> Job:
-        return self.rounds.job(claim, self.folder / str(claim.number))
-
     def _start(self, claims: Sequence[Claim]) -> _Batch:
         """Begin to train some trials."""
-        jobs = [self._job(claim) for claim in claims]
+        jobs = [self.ending.job(claim) for claim in claims]
         self.trained = True
         try:
             training = Running(
@@ -344,7 +317,7 @@ class SweepLoop:
                 )
             )
         except BaseException as error:
-            self._give_back(claims, jobs, error)
+            self.ending.give_back(claims, jobs, error)
             raise
         return _Batch(claims=claims, jobs=jobs, training=training)
 
@@ -353,79 +326,9 @@ class SweepLoop:
         try:
             errors = batch.training.result()
         except BaseException as error:
-            self._give_back(batch.claims, batch.jobs, error)
+            self.ending.give_back(batch.claims, batch.jobs, error)
             raise
-        before = len(self.failed)
-        for claim, job, failure in zip(batch.claims, batch.jobs, errors, strict=True):
-            if not self._finish(claim, job):
-                self._fail(claim, job, failure)
-        self._refuse_too_many(len(self.failed) - before, len(batch.claims))
-
-    def _give_back(
-        self, claims: Sequence[Claim], jobs: Sequence[Job], error: BaseException
-    ) -> None:
-        """Leave what a batch did not finish to the next try, unless nobody expected the error."""
-        if not isinstance(error, KeyboardInterrupt | KdsweepError):
-            return
-        stopped = isinstance(error, KeyboardInterrupt)
-        reason = reason_of(error) if isinstance(error, KeyboardInterrupt) else str(error)
-        for claim, job in zip(claims, jobs, strict=True):
-            if not self._finish(claim, job):
-                self.study.fail(claim, reason, final=False, record=None)
-                if stopped and claim.round == DRAWN:
-                    self.study.enqueue([claim.point], DRAWN)
-
-    def _finish(self, claim: Claim, job: Job) -> bool:
-        """End a trial by its record, where that says all; whether it does."""
-        record = find_record(job.folder)
-        if record is None or not record.settled:
-            return False
-        self.study.finish(claim, record)
-        return True
-
-    def _fail(self, claim: Claim, job: Job, error: BaseException | None) -> None:
-        """End a trial that gave no value; one that would only fail again has a record of it."""
-        record = find_record(job.folder)
-        final = isinstance(error, TrainingError) or (record is not None and record.state == FAILED)
-        reason = (record.reason if record is not None else None) or _reason(error)
-        if final and record is None:
-            record = self._write_failed(job, reason)
-        self.study.fail(claim, reason, final=final, record=record)
-        self.failed[Unit.of(claim.point, claim.round)] = reason
-        self.given_back += not final
-        again = "" if final else "; the same command trains its cell again"
-        log.error("trial %d failed: %s%s", claim.number, reason, again)
-
-    def _write_failed(self, job: Job, reason: str) -> Record:
-        images = self.cells.plans[0].dataset.evaluation
-        record = failed_record(
-            job, TrainingError(reason), split=images.name, images=len(images.labels)
-        )
-        write_record(job.folder, record)
-        return record
-
-    def _refuse_too_many(self, failed: int, batch: int) -> None:
-        """Stop where more trials have failed than the user puts up with."""
-        limit, rate = self.options.max_failures, self.options.max_failure_rate
-        if limit is not None and len(self.failed) > limit:
-            raise TrainingError(
-                f"{len(self.failed)} trials failed, more than hydra.sweeper.max_failures={limit}"
-            )
-        if failed / batch > rate:
-            raise TrainingError(
-                f"{failed} of {batch} trials of a batch failed, more than "
-                f"hydra.sweeper.max_failure_rate={rate:g}"
-            )
-
-    def _refuse_failures(self) -> None:
-        """A sweep with cells that failed has not done what it was asked for."""
-        if self.failed:
-            first = next(iter(self.failed.values()))
-            again = f"; the same command tries {self.given_back} again" if self.given_back else ""
-            raise TrainingError(
-                f"{len(self.failed)} trials of study {self.study.name} failed; the first: "
-                f"{first}{again}"
-            )
+        self.ending.end(batch.claims, batch.jobs, errors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,12 +338,6 @@ class _Batch:
     claims: Sequence[Claim]
     jobs: Sequence[Job]
     training: Running[list[BaseException | None]]
-
-
-def _reason(error: BaseException | None) -> str:
-    if error is None:
-        return "it ended without a record"
-    return str(error) if isinstance(error, KdsweepError) else f"{type(error).__name__}: {error}"
 
 
 def _refuse_subdir(config: DictConfig) -> None:
