@@ -114,7 +114,7 @@ def test_a_token_is_hidden_in_a_text() -> None:
         "http://h:5000: nothing there answers; ask me@example.org",
         "see http://h:5000, or write to me@example.org",
         "http://u@h:5000",
-        "sqlite:////root/mlruns/mlflow.db",
+        "sqlite:///mlruns/mlflow.db",
         "sqlite:///a@b.db",
         "postgresql://u@h:5432/d",
         "postgresql://h:5432/d",

@@ -34,6 +34,12 @@ class Pairs(torch.utils.data.Dataset[Any]):
         return self.form(index), self.labels(index)
 
 
+class NamedPairs(Pairs):
+    """Those whose classes have names."""
+
+    classes = ("cat", "dog", "owl")
+
+
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered, "DATASETS", Registry("dataset"))
@@ -87,8 +93,7 @@ def test_what_the_function_is_called_with(tmp_path: Path) -> None:
     @register_dataset("mine")
     def _mine(root: Path | None, split: str, *, blue: bool = False) -> Pairs | None:
         calls.append((root, split, blue))
-        dataset = Pairs(PIXELS.__getitem__, lambda i: i % 3)
-        dataset.classes = ["cat", "dog", "owl"]  # type: ignore[attr-defined]
+        dataset = NamedPairs(PIXELS.__getitem__, lambda i: i % 3)
         return dataset if split == "train" else None
 
     data = load(tmp_path, root=str(tmp_path), options={"blue": True}, val_fraction=None)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from kdsweep.config import Config, TrainConfig
 from kdsweep.engines import PopulationSpec, Task
 from kdsweep.engines.engine import Part, Results
 from kdsweep.engines.local import LocalEngine
-from kdsweep.engines.worker import WorkerEnded
+from kdsweep.engines.worker import Worker, WorkerEnded
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Machine
 from kdsweep.train.interfaces import Trained
@@ -23,8 +24,8 @@ from tests.train.setting import Quiet
 Train = Callable[[Part, PopulationSpec], Results]
 
 
-class Played:
-    """A worker whose training is a function."""
+class Played(Worker):
+    """A worker whose training is a function, and that is no process."""
 
     def __init__(self, train: Train) -> None:
         self.play = train
@@ -49,7 +50,7 @@ class Setting:
         self.train = train or self.at_once
         self.engine = LocalEngine(
             machine=Machine(cores=8, gpus=gpus),
-            start=lambda: Played(self.play),  # type: ignore[arg-type, return-value]
+            start=lambda: Played(self.play),
         )
 
     def play(self, part: Part, spec: PopulationSpec) -> Results:
@@ -63,8 +64,8 @@ class Setting:
         return {m.name: Trained(name=m.name, seed=0, status="finished") for m in part.members}
 
 
-def task(members: int, **train: object) -> Task:
-    config = Config(train=TrainConfig(**train))  # type: ignore[arg-type]
+def task(members: int, **train: Any) -> Task:
+    config = Config(train=TrainConfig(**train))
     named = tuple(Member(name=f"m{i}", seed=i, hyper={}) for i in range(members))
     return Task(spec=PopulationSpec(config=config), members=named)
 

@@ -202,7 +202,9 @@ def test_a_cell_alone_is_neither_the_best_nor_one_of_others() -> None:
     assert [one.name for one in chart.series][-1] == "T=1"
     bins = Measures(reliability=(Bin(number=13, images=20, confidence=91.0, right=70.5),))
     alone = replace(sweep, cells=(replace(sweep.cells[0], measures=bins),))
-    assert [one.name for one in charts.reliability(alone).series][1:] == ["T=1"]  # type: ignore[union-attr]
+    reliability = charts.reliability(alone)
+    assert reliability is not None
+    assert [one.name for one in reliability.series][1:] == ["T=1"]
 
 
 def test_the_data_as_csv() -> None:

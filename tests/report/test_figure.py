@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kdsweep.errors import UserError
+from kdsweep.report.chart import Chart
 from kdsweep.report.figure import figures
 from kdsweep.results.data import Sweep
 from tests.report.sweeps import grid_sweep, judged
@@ -31,7 +32,7 @@ def test_a_file_needs_no_page_and_no_variables(sweep: Sweep) -> None:
         text = figure._repr_svg_()
         root = parsed(text)
         assert "var(" not in text
-        assert "#fff" in next(root.iter(f"{NAMESPACE}style")).text  # type: ignore[operator]
+        assert "#fff" in (next(root.iter(f"{NAMESPACE}style")).text or "")
         width, height = re.findall(r'viewBox="0 0 (\d+) (\d+)"', text)[0]
         assert (root.attrib["width"], root.attrib["height"]) == (
             str(2 * int(width)), str(2 * int(height)),
@@ -97,7 +98,8 @@ def test_a_write_that_fails_leaves_what_was_there(
 
 def test_few_cells_show_the_intervals_of_earlier_rounds() -> None:
     chart = figures(raced())["forest"].shown
-    series = {one.name: one for one in chart.series}  # type: ignore[union-attr]
+    assert isinstance(chart, Chart)
+    series = {one.name: one for one in chart.series}
     (before,) = series["an earlier round"].points
     assert (before.x, before.low, before.high, before.name) == (0.5, -0.5, 1.5, "T=2")
     assert 0.5 < before.y < 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,19 +11,19 @@ from kdsweep.results.data import CellVerdict, Sweep
 from tests.report.sweeps import judged, temperatures
 
 
-def verdict(word: str, low: float, high: float, **more: object) -> CellVerdict:
+def verdict(word: str, low: float, high: float, **more: Any) -> CellVerdict:
     made = CellVerdict(word=word, difference=(low + high) / 2, low=low, high=high)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 BETTER, WORSE = verdict("better", 1, 3), verdict("worse", -3, -1)
 OPEN, SAME = verdict("open", -1, 2), verdict("equivalent", -0.2, 0.3)
 
 
-def of(verdicts: Sequence[CellVerdict], **changes: object) -> Sweep:
+def of(verdicts: Sequence[CellVerdict], **changes: Any) -> Sweep:
     cell = temperatures().cells[0]
     cells = tuple(replace(cell, label=f"T={i}", verdict=v) for i, v in enumerate(verdicts))
-    return replace(temperatures(), cells=cells, **changes)  # type: ignore[arg-type]
+    return replace(temperatures(), cells=cells, **changes)
 
 
 @pytest.mark.parametrize(

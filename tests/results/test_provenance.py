@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +17,12 @@ HERE = Environment(
 )  # fmt: skip
 
 
-def swept(
-    trial: int, point: dict[str, object], fixed: tuple[str, ...], **changes: object
-) -> Record:
+def swept(trial: int, point: dict[str, object], fixed: tuple[str, ...], **changes: Any) -> Record:
     """A record with what its sweep puts behind a cell's own overrides."""
     own = (f"trial={trial}", "round=1", "seed=0", "verdict.baseline_seeds=6")
     made = record(trial, [70.0, 71.0], point=point)
     overrides = (*made.overrides, *fixed, "study=s", *own)
-    return dataclasses.replace(made, overrides=overrides, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(made, overrides=overrides, **changes)
 
 
 def test_the_command_of_a_grid_and_of_its_best_cell() -> None:
