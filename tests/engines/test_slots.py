@@ -12,7 +12,7 @@ import pytest
 
 from kdsweep.config import Config, TrainConfig
 from kdsweep.engines import PopulationSpec, Task
-from kdsweep.engines.engine import Part, Results
+from kdsweep.engines.engine import Part, Results, cut
 from kdsweep.engines.local import LocalEngine
 from kdsweep.engines.worker import Worker, WorkerEnded
 from kdsweep.errors import TrainingError
@@ -68,6 +68,16 @@ def task(members: int, **train: Any) -> Task:
     config = Config(train=TrainConfig(**train))
     named = tuple(Member(name=f"m{i}", seed=i, hyper={}) for i in range(members))
     return Task(spec=PopulationSpec(config=config), members=named)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "sizes"),
+    [(5, 2, [2, 3]), (25, 4, [6, 6, 6, 7]), (2, 4, [1, 1]), (3, 3, [1, 1, 1]), (1, 8, [1])],
+)
+def test_parts_are_balanced_and_complete(count: int, parts: int, sizes: list[int]) -> None:
+    made = cut(task(count).members, parts)
+    assert sorted(map(len, made)) == sorted(sizes)
+    assert [m.name for part in made for m in part] == [f"m{i}" for i in range(count)]
 
 
 def test_every_gpu_gets_a_part_without_being_asked() -> None:
