@@ -17,7 +17,7 @@ from kdsweep.data.device import DeviceDataset
 from kdsweep.engines.networks import PopulationSpec
 from kdsweep.errors import TrainingError
 from kdsweep.hardware.choose import Hardware
-from kdsweep.losses.registry import is_number
+from kdsweep.losses.registry import hide_numbers
 from kdsweep.plugins import source_of
 from kdsweep.store import Store, digest
 from kdsweep.teachers.keys import EXECUTION, content_hash
@@ -105,11 +105,7 @@ def _in_common(config: Config) -> dict[str, Any]:
             del plain["train"][key]
     for key in ("lr", "weight_decay"):
         del plain["train"]["optimizer"][key]
-    for key in ("temperature", "alpha"):
-        del plain["distill"][key]
-    for loss, options in plain["distill"]["losses"].items():
-        for name, value in options.items():
-            options[name] = "a number" if is_number(loss, name, value) else value
+    hide_numbers(plain["distill"])
     return plain
 
 

@@ -153,6 +153,12 @@ class Part:
     folder: Path | None = None
     answers: dict[int, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def students(self) -> str:
+        """Its members, as the subject of a sentence."""
+        count = len(self.members)
+        return "1 student is" if count == 1 else f"{count} students are"
+
     def step(self, done: int, total: int) -> None:
         """Optimiser steps done, of all: passed on for the whole population."""
         whole = self.whole

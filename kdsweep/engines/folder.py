@@ -18,6 +18,7 @@ from typing import Any
 
 from kdsweep.engines.networks import PopulationSpec
 from kdsweep.engines.worker import Reporter, train_outcome
+from kdsweep.store import write_bytes
 from kdsweep.train.population import Member
 
 TASK, MEMBERS, JOB, OUTCOME = "task.pkl", "members.json", "job.json", "outcome.pkl"
@@ -53,9 +54,9 @@ class PartFolder:
         """Begin anew."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
-        _write(self.path / TASK, pickle.dumps(task))
+        write_bytes(self.path / TASK, pickle.dumps(task))
         names = [member.name for member in task.members]
-        _write(self.path / MEMBERS, json.dumps(names).encode())
+        write_bytes(self.path / MEMBERS, json.dumps(names).encode())
 
     def task(self) -> JobTask:
         """What is to be trained."""
@@ -80,7 +81,7 @@ class PartFolder:
 
     @job.setter
     def job(self, name: str) -> None:
-        _write(self.path / JOB, json.dumps(name).encode())
+        write_bytes(self.path / JOB, json.dumps(name).encode())
 
     def report(self, kind: str, content: object) -> None:
         """A job's next line."""
@@ -100,7 +101,7 @@ class PartFolder:
 
     def beat(self, count: int) -> None:
         """A sign of life of the head."""
-        _write(self.path / HEAD, str(count).encode())
+        write_bytes(self.path / HEAD, str(count).encode())
 
     def heartbeat(self) -> str:
         """The last sign of life."""
@@ -131,7 +132,7 @@ class PartFolder:
         os.chdir(task.directory)
         observer = _Filed(self, waits=task.waits)
         outcome = train_outcome(task.spec, task.members, observer)
-        _write(self.path / OUTCOME, pickle.dumps(outcome))
+        write_bytes(self.path / OUTCOME, pickle.dumps(outcome))
 
 
 class _Filed(Reporter):
@@ -168,12 +169,6 @@ class _Filed(Reporter):
             self.heard, self.heard_at, self.gone = beat, now, False
         self.gone = self.gone or now - self.heard_at > SILENT_SECONDS
         return not self.gone
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    os.replace(beside, path)
 
 
 def _append(path: Path, line: object) -> None:

@@ -183,8 +183,7 @@ class LocalEngine(SlotEngine):
                 f"a training process was lost twice ({cause}{memory}); free some memory and give "
                 "the same command again: what is finished is kept"
             )
-        names = "1 student is" if len(part.members) == 1 else f"{len(part.members)} students are"
-        log.warning("a training process was lost (%s); %s trained again", cause, names)
+        log.warning("a training process was lost (%s); %s trained again", cause, part.students)
 
     def _retire(self, slot: Slot, why: str) -> None:
         """Train nothing more on a GPU that has failed."""

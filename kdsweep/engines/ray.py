@@ -138,8 +138,8 @@ class RayEngine(SlotEngine):
             elif part.begun:
                 part.lost += 1
                 log.warning(
-                    "a node or a process was lost; %s again, on node %s",
-                    _trained(part.members),
+                    "a node or a process was lost; %s trained again, on node %s",
+                    part.students,
                     content[:8],
                 )
             else:
@@ -275,7 +275,3 @@ def _connect(config: EngineConfig) -> None:
             f"engine.address={config.address}: no Ray cluster answers there ({first_line(error)});"
             " start one with ray start --head, or leave engine.address out to start one here"
         ) from error
-
-
-def _trained(members: Sequence[Member]) -> str:
-    return "1 student is trained" if len(members) == 1 else f"{len(members)} students are trained"

@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 POWERCAP = Path("/sys/class/powercap")
@@ -50,12 +49,7 @@ class EnergyMeter:
             threading.Thread(target=self._look, daemon=True, name="kdsweep-energy").start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
 
     def _look(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdsweep.config import Config
 from kdsweep.jobs.job import Job
-from kdsweep.losses.registry import is_number
+from kdsweep.losses.registry import hide_numbers, is_number
 from kdsweep.store import digest
 
 # Of a configuration, what changes neither a training nor what it needs.
@@ -45,11 +45,7 @@ def group_key(config: Config) -> str:
     for key in ("lr", "weight_decay"):
         if given or not needs_teacher(config) or plain["teacher"][key] is not None:
             del plain["train"]["optimizer"][key]
-    for key in ("temperature", "alpha"):
-        del plain["distill"][key]
-    for loss, options in plain["distill"]["losses"].items():
-        for name, value in options.items():
-            options[name] = "a number" if is_number(loss, name, value) else value
+    hide_numbers(plain["distill"])
     return digest(plain)
 
 

@@ -201,3 +201,12 @@ def is_number(loss: str, option: str, value: object) -> bool:
     """Whether a loss's option is a numeric hyperparameter, not one that shapes the loss."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and option in loss_spec(loss).numbers
+
+
+def hide_numbers(distill: dict[str, Any]) -> None:
+    """Take out of a plain ``DistillConfig`` the numbers that members of a population have each."""
+    for key in ("temperature", "alpha"):
+        del distill[key]
+    for loss, options in distill["losses"].items():
+        for name, value in options.items():
+            options[name] = "a number" if is_number(loss, name, value) else value
