@@ -37,6 +37,22 @@ def _plugins_of_a_module() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def composing() -> Iterator[None]:
+    """What composes configurations in this process, as the command does."""
+    import torch
+    from hydra import initialize_config_dir
+
+    from kdsweep.config.paths import conf_dir
+    from kdsweep.sweeper.plugins import register
+
+    register()
+    threads = torch.get_num_threads()
+    with initialize_config_dir(str(conf_dir())):
+        yield
+    torch.set_num_threads(threads)
+
+
 @contextlib.contextmanager
 def forgetting_plugins() -> Iterator[None]:
     """Forget what plugins add meanwhile, and that they were imported."""

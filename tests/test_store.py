@@ -346,7 +346,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     ):
         fill_disk(folder / "begun")
     assert list((tmp_path / "store" / "kind").iterdir()) == []
-    monkeypatch.setattr(Path, "write_text", fill_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(UserError, match="No space left on device"):
         write_json(tmp_path / "x.json", {})
     assert not (tmp_path / "x.json").exists()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 
 from kdsweep.config import DistillConfig
-from kdsweep.config.paths import conf_dir
 from kdsweep.engines import checkpoints
 from kdsweep.engines.checkpoints import discarding, setting_key
 from kdsweep.engines.networks import PopulationSpec
@@ -20,7 +18,6 @@ from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import plan
 from kdsweep.results.record import Record
 from kdsweep.store import Store
-from kdsweep.sweeper.plugins import register
 from kdsweep.teachers.meta import NetworkMeta
 from kdsweep.train import loop
 from kdsweep.train.checkpoint import Checkpoint, Checkpoints
@@ -33,13 +30,7 @@ from tests.train.setting import Quiet
 SHORT = ("train.epochs=3", "train.checkpoint_every=1", "verdict.baseline_seeds=2")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _composing() -> Iterator[None]:
-    register()
-    threads = torch.get_num_threads()
-    with initialize_config_dir(str(conf_dir())):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 class Interrupts:

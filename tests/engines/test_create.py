@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 
 from kdsweep.config import Config, EngineConfig, TrainConfig
-from kdsweep.config.paths import conf_dir
 from kdsweep.engines import PopulationSpec
 from kdsweep.engines.checkpoints import setting_key
 from kdsweep.engines.slots import for_slot, slot_machine
@@ -23,7 +20,6 @@ from kdsweep.hardware.choose import Machine, choose_hardware, on_this_machine
 from kdsweep.jobs.plan import plan
 from kdsweep.jobs.session import Session
 from kdsweep.jobs.shared import baseline_key
-from kdsweep.sweeper.plugins import register
 from tests.jobs.trained import job
 
 BARE = Machine(cores=4, gpus=0)  # a login node
@@ -31,13 +27,6 @@ BARE = Machine(cores=4, gpus=0)  # a login node
 
 def config(train: dict[str, Any] | None = None, **engine: Any) -> Config:
     return Config(train=TrainConfig(**train or {}), engine=EngineConfig(**engine))
-
-
-@pytest.fixture(scope="module")
-def composed() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(conf_dir())):
-        yield
 
 
 def test_this_machines_engine_imports_no_other(tmp_path: Path) -> None:
@@ -108,7 +97,7 @@ def test_a_machine_without_a_gpu_measures_what_gpus_train() -> None:
     assert on_this_machine(tf32, BARE).precision == "float32"
 
 
-@pytest.mark.usefixtures("composed")
+@pytest.mark.usefixtures("composing")
 def test_a_plan_is_made_for_the_slots_and_loaded_for_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +118,7 @@ def test_a_plan_is_made_for_the_slots_and_loaded_for_this_machine(
     assert made.hardware == with_gpu  # so its keys are those of a machine with a GPU
 
 
-@pytest.mark.usefixtures("composed")
+@pytest.mark.usefixtures("composing")
 def test_where_it_trains_is_not_what_it_trains(tmp_path: Path) -> None:
     made = plan([job(tmp_path), job(tmp_path, "engine=ray", "engine.cpus=1")])
     assert len(made) == 1
@@ -144,7 +133,7 @@ def test_where_it_trains_is_not_what_it_trains(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.usefixtures("composed")
+@pytest.mark.usefixtures("composing")
 def test_networks_are_timed_where_they_are_at_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import initialize_config_dir
 
-from kdsweep.config.paths import conf_dir
 from kdsweep.engines.engine import Part
 from kdsweep.engines.ray import RayEngine
 from kdsweep.jobs.batch import run_plans
@@ -19,18 +17,10 @@ from kdsweep.jobs.job import Job, Outcome
 from kdsweep.jobs.plan import plan
 from kdsweep.jobs.session import Session
 from kdsweep.results.record import Record
-from kdsweep.sweeper.plugins import register
 from tests.conftest import REPOSITORY
 from tests.jobs.trained import job, train
 
 ray = pytest.importorskip("ray")
-
-
-@pytest.fixture(scope="module")
-def composed() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(conf_dir())):
-        yield
 
 
 class Nodes:
@@ -116,7 +106,7 @@ def record(outcome: Outcome) -> Record:
     return outcome.record
 
 
-@pytest.mark.usefixtures("composed")
+@pytest.mark.usefixtures("composing")
 def test_a_sweep_that_loses_nodes_comes_to_the_same(
     tmp_path: Path, nodes: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hydra import initialize_config_dir
 
-from kdsweep.config.paths import conf_dir
 from kdsweep.errors import TrainingError
 from kdsweep.jobs import batch, shared, training
 from kdsweep.jobs.plan import plan
 from kdsweep.results.cells import cells_of
 from kdsweep.results.record import FAILED, find_record, read_record
-from kdsweep.sweeper.plugins import register
 from kdsweep.train.interfaces import Trained
 from tests.jobs.trained import job, train
 
@@ -26,13 +22,7 @@ FIRST = 1_000_000
 REASON = "the loss is nan in epoch 1"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _composing() -> Iterator[None]:
-    register()
-    threads = torch.get_num_threads()
-    with initialize_config_dir(str(conf_dir())):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 @pytest.fixture

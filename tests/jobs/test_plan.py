@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
 from safetensors.torch import save_file
 
 from kdsweep.config import ModelConfig
-from kdsweep.config.paths import conf_dir
 from kdsweep.errors import UserError
 from kdsweep.jobs.plan import plan, refuse_idle_axes
 from kdsweep.models import create_model
-from kdsweep.sweeper.plugins import register
 from tests.jobs.trained import job
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _composing() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(conf_dir())):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def test_a_temperature_may_be_idle_for_some_of_the_losses(tmp_path: Path) -> None:

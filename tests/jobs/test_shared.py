@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
-from kdsweep.config.paths import conf_dir
 from kdsweep.config.typed import typed
 from kdsweep.errors import TrainingError
 from kdsweep.jobs import shared
@@ -20,18 +17,10 @@ from kdsweep.jobs.job import Job
 from kdsweep.jobs.plan import Plan, plan
 from kdsweep.jobs.session import Session
 from kdsweep.jobs.shared import Networks, Shared, baseline_key, prepare
-from kdsweep.sweeper.plugins import register
 from kdsweep.teachers.stored import Found
 from tests.test_methods import QUICK
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _composing() -> Iterator[None]:
-    register()
-    threads = torch.get_num_threads()
-    with initialize_config_dir(str(conf_dir())):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def only_plan(root: Path, *overrides: tuple[str, ...]) -> Plan:
